@@ -1,0 +1,176 @@
+package otc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// An Error is what the cloud answered instead of what was asked for, or the
+// failure to get any answer (Status 0, Err set).
+type Error struct {
+	Service    string        // "iam", "vpc" or "ecs"
+	Operation  string        // for example "get_route_table"
+	Status     int           // HTTP status; 0: no complete answer came
+	Code       string        // for example "VPC.2812"; "" if the body had none
+	Message    string        // the cloud's words, at most 300 bytes, secrets removed
+	RequestID  string        // for the provider's support; may be ""
+	RetryAfter time.Duration // what the answer asked for; 0: nothing
+	Reaction   Reaction      // what may be done about it, by the policy table
+	Cure       string        // what a person can do; may be ""
+	Err        error         // the transport's error, if there was no answer
+}
+
+// Error names the operation, the cause and the cure, without the request id.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s: ", e.Service, strings.ReplaceAll(e.Operation, "_", " "))
+	switch {
+	case e.Err != nil:
+		b.WriteString(e.Err.Error())
+	default:
+		fmt.Fprintf(&b, "HTTP %d", e.Status)
+		if e.Code != "" {
+			b.WriteString(" " + e.Code)
+		}
+		if e.Message != "" {
+			fmt.Fprintf(&b, " %q", e.Message)
+		}
+	}
+	if e.Cure != "" {
+		b.WriteString(": " + e.Cure)
+	}
+	return b.String()
+}
+
+// Unwrap returns the transport's error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// IsNotFound reports whether err is the cloud's own word that a server does not
+// exist: 404 with Ecs.0114 or Ecs.0614 (ECS error codes), or the compute API's
+// itemNotFound. The API gateway's 404, which means a wrong URL, is not.
+func IsNotFound(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusNotFound &&
+		(e.Code == "Ecs.0114" || e.Code == "Ecs.0614" || e.Code == "itemNotFound")
+}
+
+// ReactionTo returns how err may be reacted to: by the policy table if the cloud
+// was asked, Permanent for ErrGuard, else Transient.
+func ReactionTo(err error) Reaction {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reaction
+	}
+	if errors.Is(err, ErrGuard) {
+		return Permanent
+	}
+	return Transient
+}
+
+// RequestIDOf returns the request id that came with err, or "".
+func RequestIDOf(err error) string {
+	e, _ := errors.AsType[*Error](err)
+	if e == nil {
+		return ""
+	}
+	return e.RequestID
+}
+
+// text decodes a JSON string or number; anything else is "". Services disagree
+// on the type of "code".
+type text string
+
+func (t *text) UnmarshalJSON(b []byte) error {
+	var s string
+	if json.Unmarshal(b, &s) == nil {
+		*t = text(s)
+		return nil
+	}
+	var n json.Number
+	if json.Unmarshal(b, &n) == nil {
+		*t = text(n)
+	}
+	return nil
+}
+
+// wireError holds every member in which an OTC service says what is wrong.
+type wireError struct {
+	Code      text `json:"code"`
+	Message   text `json:"message"`
+	ErrorCode text `json:"error_code"`
+	ErrorMsg  text `json:"error_msg"`
+	RequestID text `json:"request_id"`
+}
+
+// decodeError reads the five shapes: {code,message} of VPC, {error_code,
+// error_msg} of IAM and the gateway, {error:{…}} of IAM and ECS, {fault:{…}} of
+// the compute API and {message,request_id} of the gateway. A body that is none
+// of them gives a message made of its text.
+func decodeError(body []byte) (code, message, requestID string) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return "", plain(body), ""
+	}
+	var w wireError
+	_ = json.Unmarshal(body, &w)
+	if w.Code == "" && w.Message == "" && w.ErrorCode == "" && w.ErrorMsg == "" {
+		for name, raw := range members {
+			var inner wireError
+			if json.Unmarshal(raw, &inner) != nil || inner == (wireError{}) {
+				continue
+			}
+			inner.RequestID = text(first(string(inner.RequestID), string(w.RequestID)))
+			w = inner
+			if name != "error" { // the compute API names the fault by the key
+				w.Code = text(name)
+			}
+			break
+		}
+	}
+	code = first(string(w.ErrorCode), string(w.Code))
+	message = first(string(w.ErrorMsg), string(w.Message))
+	if isCode(message) && !isCode(code) { // one documented ECS answer swaps them
+		code, message = message, code
+	}
+	return code, clip(message), string(w.RequestID)
+}
+
+// isCode reports whether s looks like "VPC.2812", "Ecs.0114" or "APIGW.0101".
+func isCode(s string) bool {
+	prefix, number, ok := strings.Cut(s, ".")
+	return ok && prefix != "" && number != "" &&
+		strings.Trim(strings.ToLower(prefix), "abcdefghijklmnopqrstuvwxyz") == "" &&
+		strings.Trim(number, "0123456789") == ""
+}
+
+// plain makes a message of a body that is not JSON: nothing, text, or HTML from
+// a proxy.
+func plain(body []byte) string {
+	s := strings.Join(strings.Fields(string(body)), " ")
+	if strings.HasPrefix(s, "<") {
+		return "an HTML page instead of an API answer (from a proxy?)"
+	}
+	return clip(s)
+}
+
+// clip keeps messages short and on one line.
+func clip(s string) string {
+	s = strings.ToValidUTF8(strings.Join(strings.Fields(s), " "), "?")
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:297], "") + "..."
+	}
+	return s
+}
+
+// first returns the first of its arguments that is not empty.
+func first(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}

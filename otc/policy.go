@@ -1,0 +1,166 @@
+package otc
+
+import (
+	"net/http"
+	"strings"
+)
+
+// A Reaction is what may be done about a failed call.
+type Reaction int
+
+// The reactions, one layer each: this package handles Transient on GET,
+// Throttled and Relogin; the rest is for the caller.
+const (
+	Permanent Reaction = iota // the same request fails again until somebody changes something
+	Transient                 // GET: again soon; PUT: it may have been applied, read before anything else
+	Throttled                 // not executed; wait what was asked for, else 10 to 60 s
+	Relogin                   // the token is refused: one new login
+	Refused                   // login refused: no further attempt with these credentials for 15 minutes
+	Reread                    // the request no longer fits what the cloud has: read and plan again
+	Split                     // too many operations in one request: at most 5
+	Quota                     // full: somebody has to make room
+)
+
+// String returns the reaction's name in lower case.
+func (r Reaction) String() string {
+	return [...]string{"permanent", "transient", "throttled", "relogin", "refused", "reread", "split", "quota"}[r]
+}
+
+// A rule says how to react to one kind of answer. Empty fields match anything.
+type rule struct {
+	service   string
+	operation string
+	status    int
+	code      string // "VPC.2812"; the gateway's codes without their APIG or APIGW prefix: ".0308"
+	message   string // lower-case substring
+	reaction  Reaction
+	cure      string
+}
+
+const (
+	cureConfig  = "check OS_AUTH_URL, OS_REGION_NAME and the OTC_*_ENDPOINT overrides; in eu-ch2 this API may not exist"
+	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
+	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
+	curePolicy  = "grant %s to the user's group in this project; it takes effect with the next token"
+)
+
+// policy is the retry table: the first rule that matches decides. It follows the
+// error code tables of the IAM, VPC and ECS API references and of the API gateway.
+func policy() []rule {
+	return []rule{
+		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is final.
+		{operation: "login", status: 401, code: "IAM.0061", reaction: Refused, cure: "the user is locked for 15 minutes after too many failed logins: find who else uses this user with a wrong password"},
+		{operation: "login", status: 401, reaction: Refused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets)"},
+		{operation: "login", status: 403, code: "IAM.0081", reaction: Permanent, cure: "the user may only use the console: allow programmatic access in IAM"},
+		{operation: "login", status: 403, code: "IAM.0082", reaction: Permanent, cure: "the user is disabled: enable it in IAM"},
+		{operation: "login", status: 403, reaction: Permanent, cure: "the user may not log in to this project: check OS_PROJECT_NAME and the user's groups in IAM"},
+		{operation: "login", status: 404, code: "IAM.0004", reaction: Permanent, cure: "OS_DOMAIN_NAME or OS_PROJECT_NAME does not exist or is not visible to this user"},
+		{operation: "login", status: 404, reaction: Permanent, cure: "check OS_AUTH_URL"},
+		{operation: "login", status: 400, reaction: Permanent, cure: "check OS_DOMAIN_NAME, OS_PROJECT_NAME and OS_AUTH_URL"},
+		{status: 410, code: "IAM.0020", reaction: Throttled}, // IAM fails over to another region
+
+		// Tokens refused by the services. Some say so with 403.
+		{status: 401, code: "VPC.0005", reaction: Relogin, cure: cureAccount},
+		{status: 401, code: "VPC.0009", reaction: Relogin, cure: cureAccount},
+		{status: 401, code: ".0307", reaction: Relogin, cure: "the token belongs to another region: check OS_REGION_NAME against OS_AUTH_URL and OS_PROJECT_NAME"},
+		{status: 401, reaction: Relogin, cure: "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"},
+		{status: 403, message: "x-auth-token is invalid", reaction: Relogin},
+
+		// Throttling, the ECS flow limit with its 202 included.
+		{status: 429, reaction: Throttled},
+		{status: 202, reaction: Throttled},
+		{status: 413, message: "threshold", reaction: Throttled},
+
+		// What a PUT on a route table meets.
+		{status: 400, code: "VPC.2800", reaction: Split},
+		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: "the route table is full (200 routes): remove routes, or give some subnets another table"},
+		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Reread},
+		{operation: opUpdateTable, status: 409, reaction: Reread},
+		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Reread, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
+		{status: 409, message: "quota", reaction: Quota},
+
+		// 400 that is a passing failure behind the API.
+		{status: 400, code: "VPC.0004", reaction: Transient},
+		{status: 400, code: "Ecs.0301", reaction: Transient},
+		{status: 400, code: "Ecs.1000", reaction: Transient},
+		{status: 400, code: "Ecs.1001", reaction: Transient},
+		{status: 400, code: "Ecs.1002", reaction: Transient},
+		{status: 400, code: "Ecs.1100", reaction: Transient},
+		{status: 400, code: "Ecs.1200", reaction: Transient},
+		{status: 404, code: "VPC.0105", reaction: Transient},
+		{code: ".0103", reaction: Transient},
+		{code: ".0104", reaction: Transient},
+		{code: ".0105", reaction: Transient},
+		{code: ".0106", reaction: Transient},
+
+		// Configuration and permissions.
+		{status: 400, code: "VPC.0007", reaction: Permanent, cure: cureProject},
+		{status: 400, code: "Ecs.0023", reaction: Permanent, cure: cureProject},
+		{status: 400, code: "Common.0018", reaction: Permanent, cure: cureProject},
+		{status: 403, code: "VPC.2701", reaction: Permanent, cure: cureAccount},
+		{status: 403, reaction: Permanent, cure: curePolicy},
+		{status: 404, code: "VPC.2808", reaction: Permanent, cure: "check ROUTE_TABLE_ID: there is no such table in this project"},
+		{status: 404, code: "Ecs.0114", reaction: Permanent},
+		{status: 404, code: "Ecs.0614", reaction: Permanent},
+		{status: 404, code: "itemNotFound", reaction: Permanent},
+		{operation: opTable, status: 404, code: "", message: "api", reaction: Permanent, cure: cureConfig},
+		{operation: opTable, status: 404, reaction: Permanent, cure: "check ROUTE_TABLE_ID, OS_PROJECT_NAME and OS_REGION_NAME"},
+		{operation: opUpdateTable, status: 404, reaction: Permanent, cure: "check ROUTE_TABLE_ID, OS_PROJECT_NAME and OS_REGION_NAME"},
+		{status: 404, reaction: Permanent, cure: cureConfig},
+
+		{status: http.StatusRequestTimeout, reaction: Transient},
+		{status: 500, reaction: Transient},
+		{status: 501, code: "Ecs.0603", reaction: Transient},
+		{status: 502, reaction: Transient},
+		{status: 503, reaction: Transient},
+		{status: 504, reaction: Transient},
+		{reaction: Permanent},
+	}
+}
+
+func (r rule) matches(e *Error) bool {
+	return (r.service == "" || r.service == e.Service) &&
+		(r.operation == "" || r.operation == e.Operation) &&
+		(r.status == 0 || r.status == e.Status) &&
+		(r.code == "" || r.code == e.Code || r.code == gatewayCode(e.Code)) &&
+		(r.message == "" || strings.Contains(strings.ToLower(e.Message), r.message))
+}
+
+// gatewayCode turns "APIGW.0308" and "APIG.0308" into ".0308", others into "-".
+func gatewayCode(code string) string {
+	if prefix, n, ok := strings.Cut(code, "."); ok && (prefix == "APIGW" || prefix == "APIG") {
+		return "." + n
+	}
+	return "-"
+}
+
+// decide fills in Reaction and Cure.
+func (e *Error) decide() {
+	for _, r := range policy() {
+		if r.matches(e) {
+			e.Reaction, e.Cure = r.reaction, r.cure
+			break
+		}
+	}
+	if e.Cure == curePolicy {
+		e.Cure = strings.Replace(curePolicy, "%s", permission(e.Operation), 1)
+	}
+}
+
+// permission names the IAM action that a call needs (permission tables of the
+// VPC and ECS API references).
+func permission(operation string) string {
+	switch operation {
+	case opTable:
+		return "vpc:routeTables:get"
+	case opUpdateTable:
+		return "vpc:routeTables:update"
+	case opServer:
+		return "ecs:cloudServers:showServer"
+	case opServers:
+		return "ecs:cloudServers:list"
+	case opPorts:
+		return "vpc:ports:get"
+	}
+	return "the missing permission"
+}

@@ -1,0 +1,159 @@
+package otc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	pageSize = 200 // servers a page; the ECS API's advice, its default is 25
+	maxPages = 50
+)
+
+// A Server is what we need of an ECS instance. Its other members may hold
+// secrets (user data) and are never decoded.
+type Server struct {
+	ID       string
+	Name     string
+	VPCID    string       // "" while the server is being built
+	Fixed    []netip.Addr // addresses of its NICs, floating ones left out
+	Deleting bool         // it is on its way out
+}
+
+// UnmarshalJSON takes a server of the ECS API (v1) or the compute API (v2.1).
+func (s *Server) UnmarshalJSON(b []byte) error {
+	var w struct {
+		ID        string `json:"id"`
+		Name      string `json:"name"`
+		Status    string `json:"status"`
+		TaskState string `json:"OS-EXT-STS:task_state"`
+		Metadata  struct {
+			VPCID string `json:"vpc_id"`
+		} `json:"metadata"`
+		Addresses map[string][]struct {
+			Addr string `json:"addr"`
+			Type string `json:"OS-EXT-IPS:type"`
+		} `json:"addresses"`
+	}
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	*s = Server{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: w.Metadata.VPCID,
+		Deleting: w.Status == "DELETED" || w.TaskState == "deleting"}
+	for _, addresses := range w.Addresses {
+		for _, a := range addresses {
+			if addr, err := netip.ParseAddr(a.Addr); err == nil && (a.Type == "fixed" || a.Type == "") {
+				s.Fixed = append(s.Fixed, addr)
+			}
+		}
+	}
+	slices.SortFunc(s.Fixed, netip.Addr.Compare)
+	return nil
+}
+
+// HasAny reports whether one of the addresses is a fixed address of the server.
+func (s Server) HasAny(addresses []netip.Addr) bool {
+	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return slices.Contains(s.Fixed, a) })
+}
+
+// Server reads one server. IsNotFound tells that it is gone.
+func (c *Client) Server(ctx context.Context, id string) (Server, error) {
+	if !IsUUID(id) {
+		return Server{}, fmt.Errorf("server id %q is not a UUID", id)
+	}
+	var answer struct {
+		Server *Server `json:"server"`
+	}
+	k := &call{service: "ecs", operation: opServer, method: http.MethodGet}
+	if err := c.do(ctx, k, "/cloudservers/"+id, &answer); err != nil {
+		return Server{}, err
+	}
+	if answer.Server == nil || !strings.EqualFold(answer.Server.ID, id) {
+		return Server{}, k.malformed(errors.New("it holds no server " + id))
+	}
+	return *answer.Server, nil
+}
+
+// ServersByIP returns the servers that have exactly this fixed address. The
+// API's own filter is fuzzy, and knows IPv4 only.
+func (c *Client) ServersByIP(ctx context.Context, ip netip.Addr) ([]Server, error) {
+	servers, err := c.servers(ctx, "ip", ip.String())
+	return slices.DeleteFunc(servers, func(s Server) bool { return !slices.Contains(s.Fixed, ip) }), err
+}
+
+// ServersByName returns the servers that have exactly this name. The API's own
+// filter is fuzzy.
+func (c *Client) ServersByName(ctx context.Context, name string) ([]Server, error) {
+	servers, err := c.servers(ctx, "name", name)
+	return slices.DeleteFunc(servers, func(s Server) bool { return s.Name != name }), err
+}
+
+// servers reads all pages of a filtered server list. The API's offset is a page
+// number from 1, and rows may move between pages while we read.
+func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, error) {
+	var all []Server
+	for page := 1; page <= maxPages; page++ {
+		var answer struct {
+			Count   int      `json:"count"`
+			Servers []Server `json:"servers"`
+		}
+		query := url.Values{filter: {value}, "limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
+		k := &call{service: "ecs", operation: opServers, method: http.MethodGet}
+		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), &answer); err != nil {
+			return nil, err
+		}
+		for _, s := range answer.Servers {
+			if !slices.ContainsFunc(all, func(known Server) bool { return known.ID == s.ID }) {
+				all = append(all, s)
+			}
+		}
+		if n := len(answer.Servers); n == 0 || answer.Count > 0 && page*pageSize >= answer.Count || answer.Count == 0 && n < pageSize {
+			return all, nil
+		}
+	}
+	return nil, fmt.Errorf("more than %d servers match %s=%s", maxPages*pageSize, filter, value)
+}
+
+// A Port is a NIC of a server as Neutron shows it.
+type Port struct {
+	NetworkID string `json:"network_id"` // what a route table lists as subnet
+	FixedIPs  []struct {
+		Address netip.Addr `json:"ip_address"`
+	} `json:"fixed_ips"`
+	Pairs []struct {
+		Address string `json:"ip_address"`
+	} `json:"allowed_address_pairs"`
+}
+
+// Forwards reports whether the port's source/destination check is off, which
+// the cloud shows as the address pair 1.1.1.1/0 (VPC API, querying a port).
+func (p Port) Forwards() bool {
+	for _, pair := range p.Pairs {
+		if pair.Address == "1.1.1.1/0" {
+			return true
+		}
+	}
+	return false
+}
+
+// Ports returns the NICs of a server. Without the permission vpc:ports:get the
+// cloud answers an empty list, so no ports means nothing is known.
+func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
+	if !IsUUID(serverID) {
+		return nil, fmt.Errorf("server id %q is not a UUID", serverID)
+	}
+	var answer struct {
+		Ports []Port `json:"ports"`
+	}
+	k := &call{service: "vpc", operation: opPorts, method: http.MethodGet}
+	err := c.do(ctx, k, "/v2.0/ports?"+url.Values{"device_id": {serverID}}.Encode(), &answer)
+	return answer.Ports, err
+}
