@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
+// and Events about it. Its scheme knows core/v1 only, which halves the binary.
+type Kube struct {
+	rest   *rest.RESTClient
+	name   string
+	log    *slog.Logger
+	events chan *corev1.Event
+}
+
+// NewKube returns a Kube for the Node of that name. It sends nothing yet.
+func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error) {
+	scheme := runtime.NewScheme()
+	if err := corev1.AddToScheme(scheme); err != nil {
+		return nil, err
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.APIPath, cfg.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	cfg.ContentType = runtime.ContentTypeProtobuf
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	client, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("Kubernetes client: %w", err)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Kube{rest: client, name: nodeName, log: log, events: make(chan *corev1.Event, 32)}, nil
+}
+
+// Watch tells observe of the Node, and of every change, until ctx ends; nil means
+// that there is no such Node. It outlives any outage of the API server. Both list
+// and watch ask for the one Node only.
+func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
+	lw := cache.NewListWatchFromClient(k.rest, "nodes", metav1.NamespaceAll, fields.OneTermEqualSelector("metadata.name", k.name))
+	informer := cache.NewSharedIndexInformer(lw, &corev1.Node{}, 0, nil)
+	if err := informer.SetTransform(trim); err != nil {
+		return err
+	}
+	quiet := &teller{log: k.log, last: map[string]told{}}
+	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
+		k.watchFailed(quiet, err)
+	})
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // a Node that is not there makes no event, and one that comes now must come last
+	told := false
+	tell := func(f *Facts) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = true
+		observe(f)
+	}
+	seen := func(object any) {
+		if n, ok := object.(*corev1.Node); ok && n.Name == k.name {
+			facts := FactsOf(n)
+			tell(&facts)
+		}
+	}
+	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    seen,
+		UpdateFunc: func(_, now any) { seen(now) },
+		DeleteFunc: func(any) { tell(nil) }, // the tombstone holds nothing we need
+	})
+	if err != nil {
+		return err
+	}
+	go func() {
+		if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if !told {
+			observe(nil)
+		}
+	}()
+	informer.RunWithContext(ctx)
+	if ctx.Err() == nil {
+		return errors.New("the watch ended by itself")
+	}
+	return nil
+}
+
+// watchFailed tells of a watch that cannot be kept. Expired and closed watches
+// are normal.
+func (k *Kube) watchFailed(t *teller, err error) {
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+		return
+	}
+	message := "cannot watch node " + k.name + ": " + err.Error()
+	if apierrors.IsForbidden(err) {
+		message += ": the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
+	}
+	t.news("watch", fmt.Sprint(apierrors.ReasonForError(err)), failing, "", message)
+}
+
+// trim drops what is never read before a Node is stored.
+func trim(object any) (any, error) {
+	n, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	return &corev1.Node{
+		TypeMeta: n.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels,
+			Annotations: only(n.Annotations, SubnetsAnnotation),
+		},
+		Spec: corev1.NodeSpec{ProviderID: n.Spec.ProviderID},
+		Status: corev1.NodeStatus{
+			Addresses: n.Status.Addresses,
+			NodeInfo:  corev1.NodeSystemInfo{SystemUUID: n.Status.NodeInfo.SystemUUID},
+		},
+	}, nil
+}
+
+func only(m map[string]string, key string) map[string]string {
+	if v, ok := m[key]; ok {
+		return map[string]string{key: v}
+	}
+	return nil
+}
+
+// Get reads the Node once.
+func (k *Kube) Get(ctx context.Context) (*corev1.Node, error) {
+	var n corev1.Node
+	err := k.rest.Get().Resource("nodes").Name(k.name).Do(ctx).Into(&n)
+	return &n, err
+}
+
+// NodeExists reads the Node; only the API server's own 404 means false.
+func (k *Kube) NodeExists(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := k.Get(ctx)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}

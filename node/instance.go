@@ -1,0 +1,119 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"otc-route-manager/otc"
+)
+
+// ErrNoInstance means that no ECS instance could be proven to be the Node's.
+var ErrNoInstance = errors.New("no ECS instance found for this Node")
+
+// findInstance returns the ECS instance behind a Node: by spec.providerID, else
+// by systemUUID, else by InternalIP, else by name. Every candidate is verified:
+// one of its fixed addresses must be the Node's InternalIP. A candidate that is
+// gone or has another address gives way to the next; two hits are an error.
+func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error) {
+	if len(f.Addresses) == 0 {
+		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet", ErrNoInstance)
+	}
+	var notes []string
+	if f.ProviderID != "" && f.providerInstance() == "" {
+		notes = append(notes, fmt.Sprintf("providerID %q names no OTC instance", f.ProviderID))
+	}
+	server, found, err := byID(ctx, cloud, f, &notes)
+	if found || err != nil {
+		return server, err
+	}
+	for _, find := range []func() ([]otc.Server, error){
+		func() ([]otc.Server, error) { return byAddress(ctx, cloud, f.Addresses) },
+		func() ([]otc.Server, error) { return cloud.ServersByName(ctx, f.Name) },
+	} {
+		hits, err := find()
+		if err != nil {
+			return otc.Server{}, err
+		}
+		hits = slices.DeleteFunc(hits, func(s otc.Server) bool { return s.Deleting || !s.HasAny(f.Addresses) })
+		switch len(hits) {
+		case 0:
+		case 1:
+			return hits[0], nil
+		default:
+			return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s", ErrNoInstance, len(hits), ids(hits))
+		}
+	}
+	notes = append(notes, fmt.Sprintf("the project has no server with the address %v", f.Addresses))
+	return otc.Server{}, fmt.Errorf("%w: %s", ErrNoInstance, strings.Join(notes, "; "))
+}
+
+// byID tries the ids that the Node names, each once. Without the permission to
+// read a server by id it finds nothing.
+func byID(ctx context.Context, cloud Cloud, f Facts, notes *[]string) (otc.Server, bool, error) {
+	candidates := []string{f.providerInstance(), f.systemInstance()}
+	if id := f.systemInstance(); id != "" {
+		candidates = append(candidates, swapped(id))
+	}
+	var tried []string
+	for _, id := range candidates {
+		if id == "" || slices.Contains(tried, id) {
+			continue
+		}
+		tried = append(tried, id)
+		server, err := cloud.Server(ctx, id)
+		switch {
+		case otc.IsNotFound(err):
+			*notes = append(*notes, "there is no server "+id)
+		case isForbidden(err):
+			return otc.Server{}, false, nil
+		case err != nil:
+			return otc.Server{}, false, err
+		case server.Deleting:
+			*notes = append(*notes, "server "+id+" is being deleted")
+		case !server.HasAny(f.Addresses):
+			*notes = append(*notes, fmt.Sprintf("server %s has the addresses %v, the Node %v", id, server.Fixed, f.Addresses))
+		default:
+			return server, true, nil
+		}
+	}
+	return otc.Server{}, false, nil
+}
+
+// byAddress lists the servers with one of the Node's IPv4 addresses; the API
+// filters by IPv4 only.
+func byAddress(ctx context.Context, cloud Cloud, addresses []netip.Addr) ([]otc.Server, error) {
+	var all []otc.Server
+	for _, a := range addresses {
+		if !a.Is4() {
+			continue
+		}
+		hits, err := cloud.ServersByIP(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		for _, s := range hits {
+			if !slices.ContainsFunc(all, func(known otc.Server) bool { return known.ID == s.ID }) {
+				all = append(all, s)
+			}
+		}
+	}
+	return all, nil
+}
+
+func isForbidden(err error) bool {
+	e, ok := errors.AsType[*otc.Error](err)
+	return ok && e.Status == http.StatusForbidden
+}
+
+func ids(servers []otc.Server) string {
+	var out []string
+	for _, s := range servers {
+		out = append(out, s.ID)
+	}
+	return strings.Join(out, ", ")
+}

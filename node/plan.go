@@ -1,0 +1,117 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"otc-route-manager/otc"
+)
+
+// Mark begins the description of every route that this program writes; the
+// Node's name follows for people.
+const Mark = "otc-route-manager"
+
+// description returns what a route of a Node is described with, at most the 255
+// bytes that the VPC API takes.
+func description(nodeName string) string {
+	d := Mark + ": " + nodeName
+	return d[:min(len(d), 255)]
+}
+
+// A Question is what a plan is made from.
+type Question struct {
+	Wanted    []netip.Prefix        // this Node's subnets
+	Self      string                // this Node's ECS id
+	NodeName  string                // for the description
+	Ranges    []netip.Prefix        // CLUSTER_CIDR
+	Table     []otc.Route           // what the route table holds
+	Confirmed map[netip.Prefix]bool // destinations that this process has seen pointing to Self
+	Gone      map[string]bool       // ECS ids that the cloud says are gone
+}
+
+// A Plan is what a route table lacks, and what is in the way.
+type Plan struct {
+	Changes   otc.Changes
+	Conflicts []otc.Route // at a wanted destination, and not ours to change
+	Contested []otc.Route // of these, the ecs routes that were ours once: no conflict if their instance is gone
+	Shadows   []otc.Route // take traffic of a wanted destination although its route is right
+}
+
+// Wins reports whether every wanted destination is routed as wanted.
+func (p Plan) Settled() bool { return p.Changes.Empty() && len(p.Conflicts) == 0 }
+
+// MakePlan decides, without doing anything. It adds what is missing, takes over a
+// wanted destination from another instance, and deletes what is provably this
+// instance's and no longer wanted. Everything else stays as it is.
+func MakePlan(q Question) Plan {
+	var p Plan
+	for _, want := range q.Wanted {
+		p.place(q, want)
+		p.shadow(q, want)
+	}
+	for _, r := range q.Table {
+		if !slices.Contains(q.Wanted, r.Destination) && q.owns(r) {
+			p.Changes.Del = append(p.Changes.Del, r)
+		}
+	}
+	slices.SortFunc(p.Changes.Del, byDestination)
+	return p
+}
+
+// place decides about one wanted destination. A table may list it more than once
+// in different spellings.
+func (p *Plan) place(q Question, want netip.Prefix) {
+	route := otc.Route{Type: otc.TypeECS, Destination: want, NextHop: q.Self, Description: description(q.NodeName)}
+	var there []otc.Route
+	for _, r := range q.Table {
+		if r.Equal(route) {
+			return // whoever wrote it, and whatever it is described with
+		}
+		if r.Destination == want {
+			there = append(there, r)
+		}
+	}
+	if len(there) == 0 {
+		p.Changes.Add = append(p.Changes.Add, route)
+		return
+	}
+	for _, r := range there {
+		switch {
+		case r.Type != otc.TypeECS:
+			p.Conflicts = append(p.Conflicts, r)
+			return
+		case q.Confirmed[want] && !q.Gone[strings.ToLower(r.NextHop)]:
+			p.Conflicts = append(p.Conflicts, r)
+			p.Contested = append(p.Contested, r)
+			return
+		}
+	}
+	route.Spelling = there[0].Spelling
+	p.Changes.Mod = append(p.Changes.Mod, route)
+}
+
+// shadow collects what takes traffic away from a destination: more specific
+// routes (the longest prefix wins) and the system's local routes (they have
+// priority over ours).
+func (p *Plan) shadow(q Question, want netip.Prefix) {
+	for _, r := range q.Table {
+		if !r.Destination.IsValid() || !r.Destination.Overlaps(want) || r.Destination == want || r.NextHop == q.Self {
+			continue
+		}
+		if r.Destination.Bits() > want.Bits() || r.Type == "local" {
+			p.Shadows = append(p.Shadows, r)
+		}
+	}
+}
+
+// owns reports whether a route may be deleted: inside the cluster's range, to
+// this instance, and either marked or confirmed by this process for an earlier
+// value of the annotation.
+func (q Question) owns(r otc.Route) bool {
+	return r.Type == otc.TypeECS && strings.EqualFold(r.NextHop, q.Self) && q.Self != "" &&
+		otc.Inside(r.Destination, q.Ranges) &&
+		(strings.HasPrefix(r.Description, Mark) || q.Confirmed[r.Destination])
+}
+
+func byDestination(a, b otc.Route) int { return a.Destination.Compare(b.Destination) }

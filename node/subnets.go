@@ -1,0 +1,88 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// SubnetsAnnotation is where OVN-Kubernetes writes a Node's pod subnets.
+const SubnetsAnnotation = "k8s.ovn.org/node-subnets"
+
+// defaultNetwork is the key of the cluster's default network. Other keys are
+// user-defined networks, which may overlap each other and are never routed.
+const defaultNetwork = "default"
+
+// What an annotation may be instead of a list of subnets. The first two are
+// normal while a Node starts, the others are somebody's mistake.
+var (
+	ErrNotSet    = errors.New("annotation " + SubnetsAnnotation + " is not there yet")
+	ErrNoDefault = errors.New("annotation " + SubnetsAnnotation + " has no \"default\" network yet")
+	ErrMalformed = errors.New("annotation " + SubnetsAnnotation + " is malformed")
+	ErrEmpty     = errors.New("annotation " + SubnetsAnnotation + " lists no subnet")
+	ErrBadCIDR   = errors.New("annotation " + SubnetsAnnotation + " holds a bad CIDR")
+)
+
+// ParseSubnets reads the value of the annotation: a JSON object from network name
+// to one CIDR or a list of CIDRs. It returns the subnets of the default network,
+// masked, sorted and without duplicates, or one of this package's errors: one bad
+// entry makes the whole value bad, as in OVN-Kubernetes' own parser.
+func ParseSubnets(value string) ([]netip.Prefix, error) {
+	var networks map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(value), &networks); err != nil {
+		return nil, fmt.Errorf("%w: %q is not a JSON object", ErrMalformed, clip(value))
+	}
+	raw, ok := networks[defaultNetwork]
+	if !ok {
+		return nil, ErrNoDefault
+	}
+	cidrs, err := stringOrList(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q is neither a CIDR nor a list of CIDRs", ErrMalformed, clip(string(raw)))
+	}
+	if len(cidrs) == 0 {
+		return nil, ErrEmpty
+	}
+	subnets := make([]netip.Prefix, 0, len(cidrs))
+	for _, cidr := range cidrs {
+		p, err := netip.ParsePrefix(cidr)
+		if err != nil || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("%w: %q", ErrBadCIDR, clip(cidr))
+		}
+		subnets = append(subnets, p.Masked())
+	}
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	return slices.Compact(subnets), nil
+}
+
+// stringOrList decodes a JSON string, a list of strings or null.
+func stringOrList(raw json.RawMessage) ([]string, error) {
+	if bytes.HasPrefix(raw, []byte(`"`)) {
+		var one string
+		err := json.Unmarshal(raw, &one)
+		return []string{one}, err
+	}
+	var list []*string // null inside a list is not ""
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		if s == nil {
+			return nil, errors.New("null in a list")
+		}
+		out = append(out, *s)
+	}
+	return out, nil
+}
+
+// clip shortens what strangers wrote for an error message.
+func clip(s string) string {
+	if len(s) > 120 {
+		return s[:117] + "..."
+	}
+	return s
+}

@@ -1,0 +1,268 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"otc-route-manager/otc"
+)
+
+// maxPauses bounds the waits of one pass for a table to show what was sent: 1, 2
+// and 4 seconds. Reads may be stale that long.
+const maxPauses = 3
+
+// A table is one route table as far as this Node is concerned.
+type table struct {
+	retry
+	id        string
+	confirmed bool                  // has shown everything that is wanted, since that last changed
+	held      map[netip.Prefix]bool // destinations seen pointing to this instance
+	view      otc.RouteTable        // as last read; ID "" before
+	plan      Plan                  // as of the last read
+	refused   []error               // routes that the cloud does not take
+	err       error                 // of the last pass
+	removed   []otc.Route           // deleted by the last pass
+}
+
+// restart makes the table due for another target or instance.
+func (t *table) restart() { t.confirmed, t.retry = false, retry{due: time.Now()} }
+
+// Errors of a pass over one table.
+var (
+	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it")
+	errOtherVPC    = errors.New("the route table belongs to another VPC than the instance")
+)
+
+// A refusedError names routes that the cloud does not take while others are fine.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
+// look reads the table and plans.
+func (r *Reconciler) look(ctx context.Context, t *table, want []netip.Prefix) (Plan, error) {
+	view, err := r.cloud.RouteTable(ctx, t.id)
+	if err != nil {
+		return Plan{}, err
+	}
+	if vpc := r.instance.VPCID; vpc != "" && view.VPCID != "" && vpc != view.VPCID {
+		return Plan{}, fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, r.instance.ID, vpc)
+	}
+	t.view = view
+	r.obs.TableRoutes(t.id, len(view.Routes))
+	q := Question{Wanted: want, Self: r.instance.ID, NodeName: r.cfg.NodeName, Ranges: r.cfg.Ranges, Table: view.Routes, Confirmed: t.held}
+	p := MakePlan(q)
+	if len(p.Contested) > 0 {
+		q.Gone = r.gone(ctx, p.Contested)
+		p = MakePlan(q)
+	}
+	t.remember(want, r.instance.ID)
+	t.plan = p
+	return p, nil
+}
+
+// gone asks which next hops the cloud says are gone. In doubt they live.
+func (r *Reconciler) gone(ctx context.Context, routes []otc.Route) map[string]bool {
+	gone := map[string]bool{}
+	for _, route := range routes {
+		if id := uuid(route.NextHop); id != "" {
+			_, err := r.cloud.Server(ctx, id)
+			gone[id] = otc.IsNotFound(err)
+		}
+	}
+	return gone
+}
+
+// remember updates which destinations have been seen pointing to this instance;
+// one that no longer does and is not wanted is nobody's business any more.
+func (t *table) remember(want []netip.Prefix, self string) {
+	seen := map[netip.Prefix]bool{}
+	for _, route := range t.view.Routes {
+		if route.Type == otc.TypeECS && route.NextHop == self && (t.held[route.Destination] || slices.Contains(want, route.Destination)) {
+			seen[route.Destination] = true
+		}
+	}
+	for _, p := range want {
+		if t.held[p] {
+			seen[p] = true
+		}
+	}
+	t.held = seen
+}
+
+// An attempt is the state of one pass over one table.
+type attempt struct {
+	limit   int              // operations per PUT; 0: no limit
+	pauses  int              // taken
+	sent    bool             // the last PUT was accepted
+	lost    error            // the last PUT may have been applied or not
+	last    otc.Changes      // what it carried
+	spoilt  otc.Changes      // refused as a whole; sent one by one if still wanted
+	refused map[string]error // by operation
+}
+
+// sync reads the table and, if write is set, changes it until a read shows what
+// is wanted. Whatever a PUT answers, the next thing is a read: nothing is assumed
+// and nothing is sent blindly again.
+func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, write bool) error {
+	a := attempt{refused: map[string]error{}}
+	t.removed = nil
+	for {
+		plan, err := r.look(ctx, t, want)
+		if err != nil {
+			r.count(a.last, a.lost != nil, "error")
+			return err
+		}
+		ch := a.remaining(plan.Changes)
+		if a.lost != nil { // now it shows whether it was applied
+			if !ch.Empty() {
+				r.count(a.last, true, "error")
+				return a.lost
+			}
+			r.applied(t, a.last)
+			a.lost = nil
+		}
+		t.refused = slices.Collect(maps.Values(a.refused))
+		if ch.Empty() || !write || r.cfg.DryRun {
+			return a.verdict()
+		}
+		if a.sent && a.pauses == maxPauses {
+			return errUnconfirmed
+		}
+		if a.sent {
+			if err := a.pause(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := r.send(ctx, t, &a, ch); err != nil {
+			return err
+		}
+	}
+}
+
+// send sends the changes, in several PUTs if the cloud wants them small, and
+// notes in a what came of it. It returns an error if there is nothing to be won
+// by reading the table again.
+func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Changes) error {
+	if a.spoilt.Len() > 1 && a.spoilt.Equal(ch) {
+		a.limit = 1
+	}
+	for _, part := range ch.Split(a.limit) {
+		a.last = part
+		err := r.cloud.UpdateRoutes(ctx, t.id, part)
+		if err == nil {
+			r.applied(t, part)
+			continue
+		}
+		reaction := otc.ReactionTo(err)
+		if reaction == otc.Transient {
+			a.lost = err
+			return nil
+		}
+		r.count(part, true, "error")
+		switch {
+		case reaction == otc.Split && a.limit == 0:
+			a.limit = 5
+		case status(err) == http.StatusConflict && reaction == otc.Reread && a.pauses < maxPauses:
+			return a.pause(ctx)
+		case status(err) == http.StatusBadRequest && part.Len() > 1 && a.limit == 5 && reaction != otc.Quota:
+			a.limit = 1
+		case status(err) == http.StatusBadRequest && part.Len() > 1 && reaction != otc.Quota:
+			a.spoilt = ch // by one bad route, or the table has changed meanwhile
+		case status(err) == http.StatusBadRequest && reaction != otc.Quota:
+			a.refused[part.String()] = err
+		default:
+			return err
+		}
+		return nil
+	}
+	a.sent = true
+	return nil
+}
+
+// remaining returns the changes without those that were refused; while a family
+// has a refused route nothing of that family is deleted.
+func (a *attempt) remaining(ch otc.Changes) otc.Changes {
+	if len(a.refused) == 0 {
+		return ch
+	}
+	var stuck [2]bool
+	keep := func(routes []otc.Route, one func(otc.Route) otc.Changes) (out []otc.Route) {
+		for _, r := range routes {
+			if a.refused[one(r).String()] == nil {
+				out = append(out, r)
+			} else {
+				stuck[family(r)] = true
+			}
+		}
+		return out
+	}
+	ch.Add = keep(ch.Add, func(r otc.Route) otc.Changes { return otc.Changes{Add: []otc.Route{r}} })
+	ch.Mod = keep(ch.Mod, func(r otc.Route) otc.Changes { return otc.Changes{Mod: []otc.Route{r}} })
+	ch.Del = slices.DeleteFunc(slices.Clone(ch.Del), func(r otc.Route) bool { return stuck[family(r)] })
+	ch.Del = keep(ch.Del, func(r otc.Route) otc.Changes { return otc.Changes{Del: []otc.Route{r}} })
+	return ch
+}
+
+func family(r otc.Route) int {
+	if r.Destination.Addr().Is4() {
+		return 0
+	}
+	return 1
+}
+
+// verdict is nil unless routes were refused.
+func (a *attempt) verdict() error {
+	if len(a.refused) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, op := range slices.Sorted(maps.Keys(a.refused)) {
+		errs = append(errs, fmt.Errorf("%s: %w", op, a.refused[op]))
+	}
+	return refusedError{errors.Join(errs...)}
+}
+
+// pause waits a random part between half and all of 1, 2, 4 seconds.
+func (a *attempt) pause(ctx context.Context) error {
+	wait := time.Second << a.pauses
+	a.pauses++
+	select {
+	case <-time.After(wait/2 + rand.N(wait/2)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func status(err error) int {
+	if e, ok := errors.AsType[*otc.Error](err); ok {
+		return e.Status
+	}
+	return 0
+}
+
+// applied notes what the cloud has taken.
+func (r *Reconciler) applied(t *table, ch otc.Changes) {
+	t.removed = append(t.removed, ch.Del...)
+	r.count(ch, true, "success")
+}
+
+// count tells the Observer of changes, if there were any.
+func (r *Reconciler) count(ch otc.Changes, sent bool, result string) {
+	if !sent {
+		return
+	}
+	for operation, routes := range map[string][]otc.Route{"add": ch.Add, "modify": ch.Mod, "delete": ch.Del} {
+		if len(routes) > 0 {
+			r.obs.RouteChange(operation, result, len(routes))
+		}
+	}
+}
