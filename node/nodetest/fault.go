@@ -1,0 +1,73 @@
+package nodetest
+
+import (
+	"errors"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// Down makes the Server refuse everything with 503 and cuts running watches,
+// until Down(false). Nodes can still be changed by Go calls meanwhile.
+func (s *Server) Down(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+	if down {
+		s.cutWatches()
+	}
+	s.notify()
+}
+
+// Forbid answers the verbs get, list, watch, create or patch with 403 from now
+// on, and no others: Forbid() allows everything again. As on a real API server,
+// a watch that runs already goes on.
+func (s *Server) Forbid(verbs ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forbidden = slices.Clone(verbs)
+}
+
+// RefuseWatchList answers a watch that asks for its initial events with 422, as
+// API servers without the WatchList feature do (before 1.32, and 1.33).
+func (s *Server) RefuseWatchList(refuse bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noStream = refuse
+}
+
+// CloseWatches cuts the connection of every running watch in mid-answer.
+func (s *Server) CloseWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cutWatches()
+}
+
+// Watches returns how many watches are running.
+func (s *Server) Watches() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watches
+}
+
+// Compact forgets the history: a watch from an earlier resourceVersion than the
+// present one is answered 410 Expired.
+func (s *Server) Compact() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history = nil
+	s.compacted = s.version
+}
+
+// cutWatches ends running watches. The caller holds s.mu.
+func (s *Server) cutWatches() {
+	close(s.cut)
+	s.cut = make(chan struct{})
+}
+
+func forbidden(req Request) error {
+	err := errors.New(`User "system:serviceaccount:otc-route-manager:otc-route-manager" cannot ` +
+		req.Verb + ` resource "` + req.Resource + `" in API group "" at the cluster scope`)
+	return apierrors.NewForbidden(schema.GroupResource{Resource: req.Resource}, req.Name, err)
+}
