@@ -1,0 +1,111 @@
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler answers GET and HEAD on /metrics, /health and /, the status page.
+// Nothing can be changed through it.
+//
+// /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
+// readiness: 200 or 503 with the Reason of status. Both functions are called
+// for each request, concurrently, and must return at once.
+func (m *Metrics) Handler(status func() Status, alive func() error) http.Handler {
+	page := newPage()
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{
+		ErrorHandling:       promhttp.ContinueOnError, // one collector's trouble must not hide our series
+		DisableCompression:  true,                     // 20 kB a scrape are not worth a compressor's memory
+		MaxRequestsInFlight: 10,
+	}))
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
+		if asksReady(r) {
+			s := status()
+			answer(w, s.Ready, readyReason(s))
+			return
+		}
+		if err := alive(); err != nil {
+			answer(w, false, err.Error())
+			return
+		}
+		answer(w, true, "ok")
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		w.Header().Set("Content-Security-Policy", page.policy)
+		w.Write([]byte(page.render(status(), m.samples(), time.Now())))
+	})
+	return secured(mux)
+}
+
+// Server returns a server for h that gives slow and greedy peers up soon. Set
+// its ErrorLog before it serves, or net/http uses the standard logger.
+func (m *Metrics) Server(addr string, h http.Handler) *http.Server {
+	return &http.Server{
+		Addr:              addr,
+		Handler:           h,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       2 * time.Minute, // above the usual scrape interval
+		MaxHeaderBytes:    16 << 10,
+	}
+}
+
+// secured sets what every answer has in common.
+func secured(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
+		h.ServeHTTP(w, r)
+	})
+}
+
+// asksReady reports whether the query asks for readiness: ready=1, but ready=true
+// and a bare ready too, so that no spelling of the wish gets liveness.
+func asksReady(r *http.Request) bool {
+	query := r.URL.Query()
+	ready, err := strconv.ParseBool(query.Get("ready"))
+	return query.Has("ready") && (ready || err != nil)
+}
+
+func readyReason(s Status) string {
+	switch {
+	case s.Reason != "":
+		return s.Reason
+	case s.Ready:
+		return "ready"
+	}
+	return "not ready"
+}
+
+// answer writes one line of plain text, with 200 or 503.
+func answer(w http.ResponseWriter, ok bool, line string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if !ok {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	w.Write([]byte(oneLine(line) + "\n"))
+}
+
+// oneLine makes s fit for a line that people read: white space becomes a blank;
+// what has no glyph, such as a control or bidirectional character, is replaced.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case unicode.IsGraphic(r):
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s)
+}

@@ -1,0 +1,157 @@
+package metrics
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func handler(s Status, alive error) http.Handler {
+	return testMetrics().Handler(func() Status { return s }, func() error { return alive })
+}
+
+func ask(h http.Handler, method, target string) *http.Response {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	return w.Result()
+}
+
+func body(t *testing.T, r *http.Response) string {
+	t.Helper()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestHealth(t *testing.T) {
+	ready := Status{Ready: true, Reason: "1 route confirmed"}
+	failing := Status{Reason: "login refused\nby\tOTC\x1b[31m"}
+	wedged := errors.New("an attempt has not ended for 10m0s")
+	tests := []struct {
+		name   string
+		status Status
+		alive  error
+		target string
+		code   int
+		body   string
+	}{
+		{"alive", ready, nil, "/health", 200, "ok"},
+		{"alive though not ready", failing, nil, "/health", 200, "ok"},
+		{"wedged", ready, wedged, "/health", 503, "an attempt has not ended for 10m0s"},
+		{"ready", ready, nil, "/health?ready=1", 200, "1 route confirmed"},
+		{"ready though wedged", ready, wedged, "/health?ready=1", 200, "1 route confirmed"},
+		{"not ready, in one line", failing, nil, "/health?ready=1", 503, "login refused by OTC\uFFFD[31m"},
+		{"ready without a reason", Status{Ready: true}, nil, "/health?ready=1", 200, "ready"},
+		{"not ready without a reason", Status{}, nil, "/health?ready=1", 503, "not ready"},
+		{"ready=true", failing, nil, "/health?ready=true", 503, "login refused by OTC\uFFFD[31m"},
+		{"bare ready", Status{}, nil, "/health?ready", 503, "not ready"},
+		{"ready=0 is liveness", Status{}, nil, "/health?ready=0", 200, "ok"},
+	}
+	for _, test := range tests {
+		r := ask(handler(test.status, test.alive), "GET", test.target)
+		if got := body(t, r); r.StatusCode != test.code || got != test.body+"\n" {
+			t.Errorf("%s: got %v %q, want %v %q", test.name, r.StatusCode, got, test.code, test.body+"\n")
+		}
+		if got := r.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
+			t.Errorf("%s: got %v, want text/plain", test.name, got)
+		}
+	}
+}
+
+func TestPathsAndMethods(t *testing.T) {
+	h := handler(Status{Ready: true}, nil)
+	tests := []struct {
+		method, target string
+		code           int
+	}{
+		{"GET", "/", 200}, {"GET", "/metrics", 200}, {"GET", "/health", 200}, {"GET", "/?x=1", 200},
+		{"HEAD", "/", 200}, {"HEAD", "/metrics", 200}, {"HEAD", "/health?ready=1", 200},
+		{"GET", "/metrics/", 404}, {"GET", "/health/live", 404}, {"GET", "/index.html", 404},
+		{"GET", "/favicon.ico", 404}, {"GET", "/debug/pprof/", 404}, {"POST", "/nothing", 404},
+		{"POST", "/", 405}, {"PUT", "/health", 405}, {"DELETE", "/metrics", 405},
+		{"PATCH", "/health?ready=1", 405}, {"OPTIONS", "/", 405}, {"TRACE", "/", 405},
+	}
+	for _, test := range tests {
+		r := ask(h, test.method, test.target)
+		if r.StatusCode != test.code {
+			t.Errorf("%s %s: got %v, want %v", test.method, test.target, r.StatusCode, test.code)
+		}
+		if got := r.Header.Get("Allow"); test.code == 405 && got != "GET, HEAD" {
+			t.Errorf("%s %s: got Allow %q, want GET, HEAD", test.method, test.target, got)
+		}
+		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+			if got := r.Header.Get(name); got != want {
+				t.Errorf("%s %s: got %s %q, want %q", test.method, test.target, name, got, want)
+			}
+		}
+	}
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	m := testMetrics()
+	m.RouteChange("add", "success", 2)
+	h := m.Handler(func() Status { return Status{} }, func() error { return nil })
+	got := body(t, ask(h, "GET", "/metrics"))
+	for _, want := range []string{
+		"# TYPE route_manager_route_changes_total counter\n",
+		`route_manager_route_changes_total{operation="add",result="success"} 2` + "\n",
+		`route_manager_otc_requests_total{code="401",operation="login",service="iam"} 0` + "\n",
+		`route_manager_annotation_to_route_seconds_bucket{le="600"} 0` + "\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %q in it", got, want)
+		}
+	}
+}
+
+// serve runs Server on a loopback port until the test ends.
+func serve(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := testMetrics()
+	srv := m.Server("", handler(Status{}, nil))
+	go srv.Serve(l)
+	t.Cleanup(func() { srv.Close() })
+	return l.Addr().String()
+}
+
+func TestServerRefusesLongHeaders(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+serve(t)+"/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Long", strings.Repeat("x", 64<<10))
+	r, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("got %v, want %v", r.StatusCode, http.StatusRequestHeaderFieldsTooLarge)
+	}
+}
+
+func TestServerHasTimeouts(t *testing.T) {
+	srv := testMetrics().Server("127.0.0.1:8080", http.NotFoundHandler())
+	for name, got := range map[string]time.Duration{
+		"ReadHeaderTimeout": srv.ReadHeaderTimeout, "ReadTimeout": srv.ReadTimeout,
+		"WriteTimeout": srv.WriteTimeout, "IdleTimeout": srv.IdleTimeout,
+	} {
+		if got <= 0 || got > 5*time.Minute {
+			t.Errorf("%s: got %v, want a few seconds to minutes", name, got)
+		}
+	}
+	if srv.Addr != "127.0.0.1:8080" || srv.Handler == nil {
+		t.Errorf("got %v %v, want the address and the handler", srv.Addr, srv.Handler)
+	}
+}

@@ -1,0 +1,285 @@
+package metrics
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const (
+	me    = "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26"
+	other = "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"
+)
+
+// inSync is the Status of a Node at rest.
+func inSync(now time.Time) Status {
+	return Status{
+		Ready: true, InSync: true, Reason: "1 route confirmed",
+		Node: "worker-1", Instance: me, InstanceName: "worker-1.example", Version: "v1.2.3",
+		Subnets: []string{"10.128.4.0/23"},
+		Tables: []Table{{ID: tableA, Name: "rtb-netops", State: "1 route confirmed", Used: 63, Limit: 200,
+			Routes: []Route{{Destination: "10.128.4.0/23", Wanted: me, Seen: me}}}},
+		LastAttempt: now.Add(-3 * time.Minute), NextAttempt: now.Add(12 * time.Minute), NextWhy: "drift check",
+		TokenExpiry: now.Add(20 * time.Hour),
+		Changes:     []Change{{now.Add(-3 * time.Minute), "success", "route 10.128.4.0/23 confirmed"}},
+	}
+}
+
+func render(t *testing.T, m *Metrics, s Status) string {
+	t.Helper()
+	return body(t, ask(m.Handler(func() Status { return s }, func() error { return nil }), "GET", "/"))
+}
+
+// text returns what a reader sees: the body without its tags, blanks folded.
+func text(page string) string {
+	_, page, _ = strings.Cut(page, "<body>")
+	page = regexp.MustCompile(`<[^>]*>`).ReplaceAllString(page, " ")
+	return strings.Join(strings.Fields(page), " ")
+}
+
+// A pageCase changes the Status of a Node at rest, and says what the page shows then.
+type pageCase struct {
+	name   string
+	change func(*Status)
+	want   []string
+	not    []string
+}
+
+// checkPages runs at 2000-01-01 00:00:00 UTC, the time at which synctest begins.
+func checkPages(t *testing.T, cases []pageCase) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		for _, test := range cases {
+			s := inSync(time.Now())
+			test.change(&s)
+			got := text(render(t, testMetrics(), s))
+			for _, want := range test.want {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s: got %q, want %q in it", test.name, got, want)
+				}
+			}
+			for _, not := range test.not {
+				if strings.Contains(got, not) {
+					t.Errorf("%s: got %q, want no %q in it", test.name, got, not)
+				}
+			}
+		}
+	})
+}
+
+func TestPageTellsState(t *testing.T) {
+	checkPages(t, []pageCase{
+		{"in sync", func(s *Status) {}, []string{
+			"OTC Route Manager v1.2.3 ✓ In sync ready 1 route confirmed Instance worker-1.example " + me,
+			"State 10.128.4.0/23 " + me + " this node " + me + " this node ✓ as wanted",
+			"3 min ago 1999-12-31 23:57:00 UTC ✓ success route 10.128.4.0/23 confirmed",
+			"As of 00:00:00 UTC",
+		}, []string{"dry run", "Planned changes", "Last error"}},
+		{"conflict", func(s *Status) { s.Ready, s.InSync, s.Reason = false, false, "conflict in rtb-netops" },
+			[]string{"✗ Not in sync not ready conflict in rtb-netops"}, nil},
+		{"login refused", func(s *Status) {
+			s.Ready, s.InSync, s.Reason, s.LastError = false, false, "login refused", "log in: 401 IAM.0062"
+		}, []string{"✗ Not in sync not ready login refused Last error: log in: 401 IAM.0062"}, nil},
+		{"the reason says the error already", func(s *Status) { s.Reason, s.LastError = "same", "same" },
+			[]string{"In sync ready same Instance"}, nil},
+		{"dry run with changes", func(s *Status) { s.InSync, s.DryRun = false, true },
+			[]string{"≠ Changes planned ready dry run: nothing is written"}, nil},
+		{"dry run without", func(s *Status) { s.DryRun = true },
+			[]string{"✓ In sync ready dry run: nothing is written"}, nil},
+		{"dry run that fails", func(s *Status) { s.Ready, s.InSync, s.DryRun = false, false, true },
+			[]string{"✗ Not in sync not ready dry run: nothing is written"}, nil},
+		{"drift", func(s *Status) { s.InSync = false }, []string{"! Not in sync ready"}, nil},
+		{"starting", func(s *Status) { *s = Status{Reason: "waiting for the Node"} }, []string{
+			"unknown node", "… Starting not ready waiting for the Node", "No route table read yet.",
+			"Recent changes of state None yet.", "No call to the cloud yet.",
+			"Sent again none Route changes none Node passes none"}, nil},
+	})
+}
+
+func TestPageTellsFacts(t *testing.T) {
+	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	checkPages(t, []pageCase{
+		{"all known", func(s *Status) {}, []string{
+			"Pod subnets 10.128.4.0/23 Last attempt 3 min ago 1999-12-31 23:57:00 UTC",
+			"Next attempt in 12 min 2000-01-01 00:12:00 UTC drift check",
+			"Token ends in 20 h 2000-01-01 20:00:00 UTC"}, nil},
+		{"none known", func(s *Status) { *s = Status{} }, []string{
+			"Instance not found yet Pod subnets none yet Last attempt none yet Next attempt none planned",
+			"Token ends no token held"}, nil},
+		{"local times", func(s *Status) { s.LastAttempt = start.In(time.FixedZone("", 7200)) },
+			[]string{"Last attempt now 2000-01-01 00:00:00 UTC"}, nil},
+		{"overdue", func(s *Status) { s.NextAttempt = start.Add(-time.Second) },
+			[]string{"Next attempt now drift check"}, nil},
+		{"token ended", func(s *Status) { s.TokenExpiry = start.Add(-25 * time.Hour) },
+			[]string{"Token ends 1 d 1 h ago 1999-12-30 23:00:00 UTC"}, nil},
+	})
+}
+
+func TestPageTellsRoutes(t *testing.T) {
+	checkPages(t, []pageCase{
+		{"table", func(s *Status) {},
+			[]string{"Route table rtb-netops " + tableA + " 1 route confirmed 63 of 200 routes, 31 %"}, nil},
+		{"table not read", func(s *Status) { s.Tables = []Table{{ID: tableA}} },
+			[]string{"Route table " + tableA + " not read yet", "No route wanted or seen yet."}, []string{"routes, 0 %"}},
+		{"other next hop", func(s *Status) {
+			s.Tables[0].Routes[0] = Route{"10.128.4.0/23", me, other, "type nat"}
+		}, []string{me + " this node " + other + " ✗ differs type nat"}, nil},
+		{"missing", func(s *Status) { s.Tables[0].Routes[0].Seen = "" },
+			[]string{me + " this node missing ✗ missing"}, nil},
+		{"left over", func(s *Status) { s.Tables[0].Routes[0].Wanted = "" },
+			[]string{"10.128.4.0/23 not wanted " + me + " this node ! not wanted"}, nil},
+		{"planned", func(s *Status) {
+			s.DryRun, s.Tables[0].Planned = true, []string{"add 10.128.4.0/23", "delete 10.128.8.0/23"}
+		}, []string{"Planned changes add 10.128.4.0/23 delete 10.128.8.0/23"}, nil},
+		{"nothing planned", func(s *Status) { s.DryRun = true }, []string{"Planned changes none"}, nil},
+	})
+}
+
+func TestPageCounts(t *testing.T) {
+	m := testMetrics()
+	m.Request("iam", "login", "201", 400*time.Millisecond)
+	m.Request("vpc", "get_route_table", "200", 100*time.Millisecond)
+	m.Request("vpc", "get_route_table", "200", 300*time.Millisecond)
+	m.Request("vpc", "get_route_table", "429", 500*time.Millisecond)
+	m.Retry("throttled")
+	m.RouteChange("modify", "error", 2)
+	m.Pass("error")
+	got := text(render(t, m, Status{}))
+	want := "iam login 201 ×1 400 ms vpc get_route_table 200 ×2, 429 ×1 300 ms" +
+		" Sent again throttled ×1 Route changes modify error ×2 Node passes error ×1"
+	if !strings.Contains(got, want) {
+		t.Errorf("got %q, want %q in it", got, want)
+	}
+}
+
+func TestPageShowsTwentyChanges(t *testing.T) {
+	var s Status
+	for i := range 30 {
+		s.Changes = append(s.Changes, Change{Level: "info", Text: fmt.Sprintf("change-%d.", i)})
+	}
+	page := render(t, testMetrics(), s)
+	if got := strings.Count(page, "change-"); got != 20 || !strings.Contains(page, "change-19.") {
+		t.Errorf("got %v changes, want the first 20", got)
+	}
+}
+
+// spoil sets every string in v to hostile.
+func spoil(v reflect.Value, hostile string) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(hostile)
+	case reflect.Slice:
+		for i := range v.Len() {
+			spoil(v.Index(i), hostile)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type() != reflect.TypeFor[time.Time]() {
+				spoil(v.Field(i), hostile)
+			}
+		}
+	}
+}
+
+func TestPageEscapes(t *testing.T) {
+	for _, hostile := range []string{
+		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onmouseover='alert(1)`,
+		`</title></style><!-- `, `{{facts}}{{node}}`, "a\u202Eb\x00c\u2028d\xff", `&lt;b&gt;`, "javascript:alert(1)",
+	} {
+		clean := inSync(time.Now())
+		clean.DryRun, clean.LastError = true, "an error"
+		clean.Tables[0].Planned = []string{"add"}
+		clean.Tables[0].Routes[0].Note = "note"
+		spoiled := clean
+		spoil(reflect.ValueOf(&spoiled).Elem(), "harmless")
+		want := tags(render(t, testMetrics(), spoiled))
+		spoil(reflect.ValueOf(&spoiled).Elem(), hostile)
+		page := render(t, testMetrics(), spoiled)
+		if got := tags(page); got != want {
+			t.Errorf("%q: got tags %v, want %v", hostile, got, want)
+		}
+		for _, bad := range []string{"\x00", "\u202E", "\u2028", "\xff"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("%q: got %q in the page, want it replaced", hostile, bad)
+			}
+		}
+	}
+}
+
+// tags returns the tags of a page with their attributes: what a value must not change.
+func tags(page string) string {
+	_, page, _ = strings.Cut(page, "</style>")
+	return strings.Join(regexp.MustCompile(`<[^>]*>`).FindAllString(page, -1), "")
+}
+
+func TestPageIsSelfContained(t *testing.T) {
+	s := inSync(time.Now())
+	s.DryRun, s.LastError = true, "an error"
+	page := render(t, testMetrics(), s)
+	for _, bad := range []string{"://", "<script", "<form", "@import", "url(", "style=\"", "{{", "}}", "<no value>"} {
+		if strings.Contains(page, bad) {
+			t.Errorf("got %q in the page, want none", bad)
+		}
+	}
+	for _, want := range []string{`href="metrics"`, `href="health"`, `href="health?ready=1"`, "prefers-color-scheme: dark"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("got no %q in the page, want it", want)
+		}
+	}
+}
+
+func TestPagePolicyAllowsOnlyItsStyle(t *testing.T) {
+	r := ask(handler(inSync(time.Now()), nil), "GET", "/")
+	_, rest, _ := strings.Cut(body(t, r), "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; "
+	if got := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(got, want) {
+		t.Errorf("got %v, want %v...", got, want)
+	}
+}
+
+func TestUseIsMarkedAboveEightyPercent(t *testing.T) {
+	tests := []struct {
+		used, limit int
+		want        string
+	}{
+		{160, 200, `class="fill" width="80"`},
+		{161, 200, `class="fill high" width="80"`},
+		{250, 200, `class="fill high" width="100"`},
+		{0, 200, `class="fill" width="0"`},
+	}
+	for _, test := range tests {
+		if got := newPage().use(Table{Used: test.used, Limit: test.limit}); !strings.Contains(string(got), test.want) {
+			t.Errorf("%d of %d: got %v, want %v", test.used, test.limit, got, test.want)
+		}
+	}
+}
+
+func TestRelative(t *testing.T) {
+	tests := []struct {
+		d    time.Duration
+		want string
+	}{
+		{0, "now"},
+		{-400 * time.Millisecond, "now"},
+		{600 * time.Millisecond, "in 1 s"},
+		{-59 * time.Second, "59 s ago"},
+		{time.Minute, "in 1 min"},
+		{61 * time.Second, "in 1 min 1 s"},
+		{-(2*time.Hour + 3*time.Minute + 4*time.Second), "2 h 3 min ago"},
+		{time.Hour + 4*time.Second, "in 1 h"},
+		{49 * time.Hour, "in 2 d 1 h"},
+	}
+	for _, test := range tests {
+		if got := relative(test.d); got != test.want {
+			t.Errorf("%v: got %v, want %v", test.d, got, test.want)
+		}
+	}
+}

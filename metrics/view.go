@@ -1,0 +1,214 @@
+package metrics
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+)
+
+const maxChanges = 20
+
+// A verdict says in colour, sign and words how things stand.
+type verdict struct{ class, mark, words string }
+
+func judge(s Status) verdict {
+	switch {
+	case s.InSync:
+		return verdict{"good", "✓", "In sync"}
+	case s.DryRun && s.Ready:
+		return verdict{"plan", "≠", "Changes planned"}
+	case s.Ready:
+		return verdict{"warn", "!", "Not in sync"}
+	case s.LastAttempt.IsZero() && s.LastError == "":
+		return verdict{"idle", "…", "Starting"}
+	}
+	return verdict{"bad", "✗", "Not in sync"}
+}
+
+// render returns the whole page.
+func (p page) render(s Status, all []sample, now time.Time) markup {
+	v := judge(s)
+	changes := s.Changes[:min(len(s.Changes), maxChanges)]
+	return p.fill("page", values{
+		"node":    cmp.Or(s.Node, "unknown node"),
+		"class":   v.class,
+		"mark":    v.mark,
+		"verdict": v.words,
+		"reason":  cmp.Or(s.Reason, "no reason given"),
+		"chips":   p.chips(s),
+		"error":   p.lastError(s),
+		"facts":   p.facts(s, now),
+		"tables":  each(p, "table", "no-table", s.Tables, func(t Table) values { return p.table(s, t) }),
+		"changes": each(p, "change", "no-change", changes, func(c Change) values { return p.change(c, now) }),
+		"calls":   each(p, "call", "no-call", calls(all), callRow),
+		"retries": tally(all, "route_manager_otc_retries_total"),
+		"passes":  tally(all, "route_manager_nodes_processed_total"),
+		"written": tally(all, "route_manager_route_changes_total"),
+		"now":     now.UTC().Format(time.TimeOnly),
+		"version": s.Version,
+	})
+}
+
+func (p page) chips(s Status) markup {
+	text := "not ready"
+	if s.Ready {
+		text = "ready"
+	}
+	chips := p.fill("chip", values{"text": text})
+	if s.DryRun {
+		chips += p.fill("chip", values{"text": "dry run: nothing is written"})
+	}
+	return chips
+}
+
+// lastError shows the error of the last attempt unless the reason says it already.
+func (p page) lastError(s Status) markup {
+	if s.LastError == "" || s.LastError == s.Reason {
+		return ""
+	}
+	return p.fill("error", values{"text": s.LastError})
+}
+
+func (p page) facts(s Status, now time.Time) markup {
+	name := markup("not found yet")
+	if s.Instance != "" {
+		name = p.fill("instance", values{"name": s.InstanceName, "id": s.Instance})
+	}
+	subnets := each(p, "code", "no-subnet", s.Subnets, func(s string) values { return values{"text": s} })
+	return p.fact("Instance", name) + p.fact("Pod subnets", subnets) +
+		p.fact("Last attempt", p.moment(s.LastAttempt, now, "none yet")) +
+		p.fact("Next attempt", p.next(s, now)) +
+		p.fact("Token ends", p.moment(s.TokenExpiry, now, "no token held"))
+}
+
+func (p page) next(s Status, now time.Time) markup {
+	next := p.moment(s.NextAttempt, now, "none planned")
+	if !s.NextAttempt.IsZero() && !s.NextAttempt.After(now) {
+		next = "now"
+	}
+	if s.NextWhy != "" {
+		next += p.fill("more", values{"text": s.NextWhy})
+	}
+	return next
+}
+
+func (p page) fact(name string, value markup) markup {
+	return p.fill("fact", values{"name": name, "value": value})
+}
+
+func (p page) table(s Status, t Table) values {
+	return values{
+		"name":  t.Name,
+		"id":    t.ID,
+		"state": cmp.Or(t.State, "not read yet"),
+		"use":   p.use(t),
+		"routes": each(p, "route", "no-route", t.Routes, func(r Route) values {
+			return p.route(r, s.Instance)
+		}),
+		"planned": p.planned(s.DryRun, t.Planned),
+	}
+}
+
+// use shows how full a table is; from 80 % on in another colour, as the alert does.
+func (p page) use(t Table) markup {
+	if t.Limit <= 0 {
+		return ""
+	}
+	class := "fill"
+	if t.Used*10 > t.Limit*8 {
+		class = "fill high"
+	}
+	percent := 100 * t.Used / t.Limit
+	return p.fill("use", values{"used": t.Used, "limit": t.Limit, "percent": percent,
+		"width": min(percent, 100), "class": class})
+}
+
+func (p page) route(r Route, instance string) values {
+	v := values{"destination": r.Destination, "note": r.Note,
+		"wanted": p.hop(r.Wanted, "not wanted", instance), "seen": p.hop(r.Seen, "missing", instance)}
+	switch {
+	case r.Wanted == r.Seen:
+		v["class"], v["state"] = "good", "✓ as wanted"
+	case r.Wanted == "":
+		v["class"], v["state"] = "warn", "! not wanted"
+	case r.Seen == "":
+		v["class"], v["state"] = "bad", "✗ missing"
+	default:
+		v["class"], v["state"] = "bad", "✗ differs"
+	}
+	return v
+}
+
+// hop shows a next hop and says if it is the Node's own instance.
+func (p page) hop(hop, none, instance string) markup {
+	if hop == "" {
+		return p.fill("more", values{"text": none})
+	}
+	shown := p.fill("code", values{"text": hop})
+	if hop == instance {
+		shown += p.fill("more", values{"text": "this node"})
+	}
+	return shown
+}
+
+func (p page) planned(dryRun bool, planned []string) markup {
+	if !dryRun && len(planned) == 0 {
+		return ""
+	}
+	return p.fill("planned", values{"changes": each(p, "plan", "no-plan", planned,
+		func(change string) values { return values{"text": change} })})
+}
+
+func (p page) change(c Change, now time.Time) values {
+	class, mark := "idle", "•"
+	switch c.Level {
+	case "success":
+		class, mark = "good", "✓"
+	case "warning":
+		class, mark = "warn", "!"
+	case "error":
+		class, mark = "bad", "✗"
+	}
+	return values{"class": class, "mark": mark, "level": c.Level, "text": c.Text,
+		"when": p.moment(c.Time, now, "at an unknown time")}
+}
+
+func callRow(c call) values {
+	return values{"name": c.name, "answers": c.answers, "mean": c.mean}
+}
+
+// moment shows a time as people ask for it, "in 4 min", and in UTC for the log.
+func (p page) moment(t, now time.Time, none string) markup {
+	if t.IsZero() {
+		return markup(none)
+	}
+	t = t.UTC()
+	return p.fill("moment", values{"relative": relative(t.Sub(now)),
+		"utc": t.Format("2006-01-02 15:04:05"), "machine": t.Format(time.RFC3339)})
+}
+
+// relative returns "in 4 min 10 s", "3 h ago" or "now", with the two units that matter.
+func relative(d time.Duration) string {
+	seconds := int(d.Abs().Round(time.Second) / time.Second)
+	if seconds == 0 {
+		return "now"
+	}
+	parts := []string{}
+	for _, unit := range []struct {
+		seconds int
+		name    string
+	}{{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}} {
+		if n := seconds / unit.seconds; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, unit.name))
+			seconds %= unit.seconds
+		} else if len(parts) > 0 {
+			break // 1 d 0 h 5 min is 1 d
+		}
+	}
+	text := strings.Join(parts[:min(len(parts), 2)], " ")
+	if d < 0 {
+		return text + " ago"
+	}
+	return "in " + text
+}
