@@ -82,6 +82,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	cfg, problems := configure(getenv)
 	log := slog.New(newHandler(stderr, cfg.logFormat, cfg.logLevel))
 	klog.SetSlogLogger(log)
+	if len(problems) > 0 && *check {
+		for _, p := range problems {
+			fmt.Fprintln(stdout, "❌ configuration:", p)
+		}
+		return exitFailure
+	}
 	if len(problems) > 0 {
 		for _, p := range problems {
 			log.Error("configuration: " + p)
@@ -89,25 +95,29 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		log.Error(fmt.Sprintf("configuration: %d problems, nothing was sent", len(problems)))
 		return exitConfiguration
 	}
-	if err := serve(ctx, cfg, log, *check, stdout); err != nil {
+	m := &meter{Metrics: metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.node.Tables)}
+	cfg.otc.Observer, cfg.otc.UserAgent = m, "otc-route-manager/"+version
+	cfg.kube.UserAgent = cfg.otc.UserAgent
+	client := otc.New(cfg.otc, log)
+	kube, err := node.NewKube(cfg.kube, cfg.node.NodeName, log)
+	if err == nil && *check {
+		if node.Check(ctx, stdout, client, kube.Get, cfg.node) {
+			return exitOK
+		}
+		return exitFailure
+	}
+	if err == nil {
+		err = serve(ctx, cfg, m, kube, node.New(client, kube, m, log, cfg.node), log)
+	}
+	if err != nil {
 		log.Error(err.Error())
 		return exitFailure
 	}
 	return exitOK
 }
 
-// serve builds the parts, starts them and waits for the end of ctx.
-func serve(ctx context.Context, cfg config, log *slog.Logger, check bool, stdout io.Writer) error {
-	m := &meter{Metrics: metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.node.Tables)}
-	cfg.otc.Observer, cfg.otc.UserAgent = m, "otc-route-manager/"+version
-	cfg.kube.UserAgent = "otc-route-manager/" + version
-	client := otc.New(cfg.otc, log)
-	kube, err := node.NewKube(cfg.kube, cfg.node.NodeName, log)
-	if err != nil {
-		return err
-	}
-	rec := node.New(client, kube, m, log, cfg.node)
-
+// serve listens, starts the parts and waits for the end of ctx.
+func serve(ctx context.Context, cfg config, m *meter, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(cfg.port))
 	if err != nil {
 		return fmt.Errorf("METRICS_PORT: %w", err)

@@ -108,7 +108,7 @@ func (r *Reconciler) retarget(at time.Time) {
 		r.unusable(err)
 		return
 	}
-	inside, outside := r.split(subnets)
+	inside, outside := divide(subnets, r.cfg.Ranges)
 	if len(inside) == 0 {
 		r.skipNode("no subnet is cluster traffic", "SubnetSkipped", fmt.Sprintf("skipping node %s, subnet %s is not cluster traffic (CLUSTER_CIDR %s)",
 			r.cfg.NodeName, join(outside), join(r.cfg.Ranges)))
@@ -152,10 +152,10 @@ func (r *Reconciler) skipNode(why, reason, message string) {
 	}
 }
 
-// split divides subnets into those strictly inside CLUSTER_CIDR and the others.
-func (r *Reconciler) split(subnets []netip.Prefix) (inside, outside []netip.Prefix) {
+// divide parts subnets into those strictly inside the ranges and the others.
+func divide(subnets, ranges []netip.Prefix) (inside, outside []netip.Prefix) {
 	for _, p := range subnets {
-		if otc.Inside(p, r.cfg.Ranges) {
+		if otc.Inside(p, ranges) {
 			inside = append(inside, p)
 		} else {
 			outside = append(outside, p)

@@ -33,6 +33,7 @@ type Cloud interface {
 	Server(ctx context.Context, id string) (otc.Server, error)
 	ServersByIP(ctx context.Context, ip netip.Addr) ([]otc.Server, error)
 	ServersByName(ctx context.Context, name string) ([]otc.Server, error)
+	Servers(ctx context.Context) ([]otc.Server, error)
 	CredentialsChanged() bool
 }
 
@@ -93,9 +94,11 @@ type Reconciler struct {
 	lookup    retry
 	lookupErr error
 	tables    []*table
-	changedAt time.Time // when the wanted routes changed; zero: they are confirmed
-	removal   retry     // due while the Node is deleted
-	passedAt  time.Time // the last pass ended
+	changedAt time.Time            // when the wanted routes changed; zero: they are confirmed
+	removal   retry                // due while the Node is deleted
+	passedAt  time.Time            // the last pass ended
+	rounds    int                  // looks for orphans so far
+	missing   map[string]time.Time // ECS ids by when the cloud first said that they are gone
 }
 
 // New returns a Reconciler; Run starts it. A nil log discards.
@@ -103,7 +106,7 @@ func New(cloud Cloud, kube Kubernetes, obs Observer, log *slog.Logger, cfg Confi
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Reconciler{cloud: cloud, kube: kube, obs: obs, cfg: cfg, wake: make(chan struct{}, 1),
+	r := &Reconciler{cloud: cloud, kube: kube, obs: obs, cfg: cfg, wake: make(chan struct{}, 1), missing: map[string]time.Time{},
 		tell: &teller{log: log.With("node", cfg.NodeName), kube: kube, last: map[string]told{}}}
 	for _, id := range cfg.Tables {
 		r.tables = append(r.tables, &table{id: id, held: map[netip.Prefix]bool{}})
@@ -224,6 +227,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 			due = append(due, t)
 		}
 	}
+	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed })
 	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || r.cfg.DriftRepair) })
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return // asked to stop: not a failure
@@ -236,6 +240,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 	}
 	r.obs.Pass(result)
 	r.measure()
+	r.findOrphans(ctx, looked)
 }
 
 func (r *Reconciler) inParallel(tables []*table, f func(*table)) {

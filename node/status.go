@@ -57,13 +57,14 @@ func (r *Reconciler) publish() {
 		s.LastError = oneLine(err.Error())
 	}
 	s.Ready, s.InSync, s.Reason = r.judge()
-	conflicts, drift := 0, 0
+	conflicts, drift, orphans := 0, 0, 0
 	for _, t := range r.tables {
 		s.Tables = append(s.Tables, t.status(r))
 		conflicts += len(t.plan.Conflicts)
 		drift += t.drift()
+		orphans += len(t.orphans)
 	}
-	r.obs.State(s.InSync, conflicts, drift, 0)
+	r.obs.State(s.InSync, conflicts, drift, orphans)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status = s

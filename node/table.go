@@ -29,6 +29,7 @@ type table struct {
 	refused   []error               // routes that the cloud does not take
 	err       error                 // of the last pass
 	removed   []otc.Route           // deleted by the last pass
+	orphans   []otc.Route           // marked routes of instances that are gone
 }
 
 // restart makes the table due for another target or instance.

@@ -104,6 +104,13 @@ func (t *teller) news(topic, key string, s severity, reason, message string, att
 	return true
 }
 
+// forget makes the next state of a topic news, whatever it is.
+func (t *teller) forget(topic string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.last, topic)
+}
+
 // recent returns the last changes of state, newest first.
 func (t *teller) recent() []Change {
 	t.mu.Lock()

@@ -96,7 +96,11 @@ func (c *Client) ServersByName(ctx context.Context, name string) ([]Server, erro
 	return slices.DeleteFunc(servers, func(s Server) bool { return s.Name != name }), err
 }
 
-// servers reads all pages of a filtered server list. The API's offset is a page
+// Servers returns all servers of the project that the user may see. An empty
+// list may be a missing permission.
+func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.servers(ctx, "", "") }
+
+// servers reads all pages of a server list, filtered unless filter is "". The API's offset is a page
 // number from 1, and rows may move between pages while we read.
 func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, error) {
 	var all []Server
@@ -105,7 +109,10 @@ func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, e
 			Count   int      `json:"count"`
 			Servers []Server `json:"servers"`
 		}
-		query := url.Values{filter: {value}, "limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
+		query := url.Values{"limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
+		if filter != "" {
+			query.Set(filter, value)
+		}
 		k := &call{service: "ecs", operation: opServers, method: http.MethodGet}
 		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), &answer); err != nil {
 			return nil, err

@@ -46,7 +46,8 @@ func (a answer) sent() []byte {
 	return a.body
 }
 
-// write sends the answer over a socket.
+// write sends the answer over a socket. A body shorter than its Content-Length
+// makes the server close the connection.
 func (a answer) write(ctx context.Context, w http.ResponseWriter) {
 	for name, values := range a.header {
 		w.Header()[name] = values
@@ -64,10 +65,6 @@ func (a answer) write(ctx context.Context, w http.ResponseWriter) {
 		if a.slow > 0 {
 			_ = rc.Flush() // the next Write reports a lost client
 		}
-	}
-	if a.truncate {
-		_ = rc.Flush()
-		panic(http.ErrAbortHandler)
 	}
 }
 

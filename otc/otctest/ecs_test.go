@@ -67,7 +67,7 @@ func TestSearch(t *testing.T) {
 		b.AddServer(Instance{ID: fmt.Sprint("id-", i), Name: name, Fixed: []string{fmt.Sprint("10.20.0.1", i)},
 			Floating: []string{"80.158.0.7"}})
 	}
-	b.AddServer(Instance{ID: "id-4", Name: "off", Status: "SHUTOFF", Fixed: []string{"10.20.0.1"}})
+	b.AddServer(Instance{ID: "id-4", Name: "off", Status: "SHUTOFF", Fixed: []string{"10.20.0.1", "fd00::1"}})
 	tests := []struct{ query, want string }{
 		{"?name=worker-1", "id-0 id-1"},
 		{"?name=worker.1", "id-0 id-1 id-2"},
@@ -75,6 +75,7 @@ func TestSearch(t *testing.T) {
 		{"?ip=10.20.0.1", "id-0 id-1 id-2 id-3 id-4"},
 		{"?ip=10.20.0.12", "id-2"},
 		{"?ip=80.158.0.7", ""},
+		{"?ip=fd00", ""},
 		{"?status=SHUTOFF", "id-4"},
 		{"?name=off&status=ACTIVE", ""},
 		{"?limit=2", "id-0 id-1"},

@@ -21,6 +21,7 @@ func TestLogin(t *testing.T) {
 		{"project in another domain", loginText(User, Password, `{"project":{"name":"`+Project+`","domain":{"name":"x"}}}`), 401, `"error":{"code":401`},
 		{"no scope", loginText(User, Password, `{}`), 201, `"catalog"`},
 		{"wrong password", loginText(User, "x", project), 401, `"title":"Unauthorized"`},
+		{"wrong account", strings.Replace(loginText(User, Password, project), Account, "OTC0", 1), 401, `"error":{"code":401`},
 		{"unknown user", loginText("nobody", Password, project), 401, `"error":{"code":401`},
 		{"unknown project", loginText(User, Password, `{"project":{"name":"x"}}`), 401, `"error":{"code":401`},
 		{"empty", "", 400, `"error_code":"IAM.1101"`},
@@ -98,6 +99,7 @@ func TestProjects(t *testing.T) {
 	b.get(iam + "/v3/auth/projects").want(200)
 	b.token = "MIIgarbled"
 	b.get(iam+"/v3/auth/projects").want(401, `"error":{"code":401`)
+	b.get(iam+"/v3/auth/catalog").want(401, `"error":{"code":401`)
 }
 
 func TestOtherUsers(t *testing.T) {
@@ -109,4 +111,22 @@ func TestOtherUsers(t *testing.T) {
 	}
 	b.login(Password).want(401, "IAM.0061")
 	b.send(http.MethodPost, iam+"/v3/auth/tokens", text).want(201)
+}
+
+func TestSuccessForgetsFailures(t *testing.T) {
+	b := newBed(t)
+	for range 3 {
+		for range 4 {
+			b.login("wrong").want(401, `"error":{`)
+		}
+		b.login(Password).want(201)
+	}
+}
+
+func TestSetPassword(t *testing.T) {
+	b := newBed(t)
+	b.SetPassword("another-password")
+	b.get(tbl).want(200)
+	b.login(Password).want(401)
+	b.login("another-password").want(201)
 }

@@ -26,7 +26,7 @@ type Knobs struct {
 	BadToken   BadToken          // how a bad token is answered
 	Restricted bool              // VPC answers 401 VPC.0005 to every token: logging in again does not help
 	Deny       map[string]Denial // by action, such as "vpc:routeTables:update"; nil allows all
-	Requests   Limit             // calls per user; the zero Limit is none
+	Requests   Limit             // calls per user to both together; the zero Limit is none
 	Writes     Limit             // PUTs per user; the zero Limit is none
 	RetryAfter RetryAfter        // what a throttled call is told
 	FlowLimit  bool              // ECS says "throttled" with status 202 Common.0024

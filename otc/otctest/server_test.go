@@ -68,6 +68,9 @@ func TestRequests(t *testing.T) {
 	equal(t, "count of all", b.Count(""), 4)
 	b.Reset()
 	equal(t, "count after Reset", b.Count(""), 0)
+	b.Fail(Fault{Before: b.Reset})
+	b.get(tbl).want(200)
+	equal(t, "count after Reset on the way", b.Count(""), 0)
 }
 
 func TestSocket(t *testing.T) {

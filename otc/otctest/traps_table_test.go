@@ -129,6 +129,8 @@ func refusalTraps() []trap {
 				b.put("add 10.4.0.0/16 del 10.3.0.0/16").want(400, "VPC.2809")
 				b.table("10.3.0.0/16")
 			}
+			b.AddTable(two, "custom", VPCID, Route{"vpn", "10.3.0.0/16", two, ""})
+			b.send("PUT", tables+"/"+two, delta("del 10.3.0.0/16")).want(200)
 		}},
 		{"37 mod and del of what is missing", func(t *testing.T, b *bed) {
 			b.put("mod 10.3.0.0/16").want(400)

@@ -1,6 +1,7 @@
 package otctest
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -79,15 +80,12 @@ func (s *Server) updateTable(c *call) answer {
 	if c.contended && c.knobs.Contended != 0 {
 		return c.fail(0, c.knobs.Contended, "VPC.0105", "The route table is being changed.")
 	}
-	ops := body.operations(c.knobs.AddFirst)
-	if r := c.checkOperations(ops); r != nil {
-		return c.fail(0, r.status, r.code, r.message)
+	before, ops := t.seen(), body.operations(c.knobs.AddFirst)
+	r := cmp.Or(c.checkOperations(ops), checkNames(body))
+	if r == nil {
+		r = s.apply(c, t, ops)
 	}
-	if r := checkNames(body); r != nil {
-		return c.fail(0, r.status, r.code, r.message)
-	}
-	before := t.seen()
-	if r := s.apply(c, t, ops); r != nil {
+	if r != nil {
 		return c.fail(0, r.status, r.code, r.message)
 	}
 	if body.Table.Name != nil {

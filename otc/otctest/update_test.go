@@ -56,6 +56,8 @@ func TestUpdate(t *testing.T) {
 		{"as sent", "add 10.3.7.1/16 FD00:0:1::/64", none, 200, "", kept + " 10.3.7.1/16 FD00:0:1::/64"},
 		{"long form", "add fd00:10::/64", func(k *Knobs) { k.Respell = LongForm }, 200, "",
 			kept + " fd00:0010:0000:0000:0000:0000:0000:0000/64"},
+		{"any spelling modifies", "mod 10.1.2.3/16", none, 200, "", kept},
+		{"exact, add existing", "add 10.1.2.3/16", func(k *Knobs) { k.ExactSpelling = true }, 400, "VPC.2812", kept},
 		{"any spelling deletes", "del 10.1.2.3/16", none, 200, "", "10.2.0.0/16"},
 		{"only its spelling deletes", "del 10.1.2.3/16", func(k *Knobs) { k.ExactSpelling = true }, 400, "VPC.2809", kept},
 	}

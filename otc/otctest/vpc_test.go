@@ -83,6 +83,16 @@ func TestListTables(t *testing.T) {
 	equal(t, "default of the other VPC", b.get(tables+"/"+third).at("routetable", "default"), any(true))
 }
 
+func TestTableIsItsOwn(t *testing.T) {
+	b := newBed(t)
+	mine := []Route{ecsRoute("10.1.0.0/16")}
+	b.AddTable(TableID, "again", VPCID, mine...)
+	mine[0].Destination = "10.2.0.0/16"
+	b.Routes(TableID)[0].Destination = "10.3.0.0/16"
+	b.table("10.1.0.0/16")
+	equal(t, "still the default", b.get(tbl).at("routetable", "default"), any(true))
+}
+
 func TestStrangers(t *testing.T) {
 	b := newBed(t)
 	odd := Route{"ecs", "fd00:0010::/64", one, "as <I> like it"}
