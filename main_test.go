@@ -1,0 +1,445 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"otc-route-manager/node"
+	"otc-route-manager/node/nodetest"
+	"otc-route-manager/otc/otctest"
+)
+
+const (
+	nodeName = "worker-1"
+	nodeIP   = "10.20.0.11"
+	serverID = "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26"
+	deadline = 20 * time.Second
+)
+
+// A syncBuffer is an io.Writer for several goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// A world is the program's surroundings on loopback sockets.
+type world struct {
+	t     *testing.T
+	cloud *otctest.Server
+	kube  *nodetest.Server
+	env   map[string]string
+	log   syncBuffer
+	out   syncBuffer
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, cloud: otctest.New(), kube: nodetest.New()}
+	w.cloud.AddServer(otctest.Instance{ID: serverID, Name: nodeName, Fixed: []string{nodeIP}})
+	front := httptest.NewServer(w.cloud)
+	t.Cleanup(front.Close)
+	w.kube.Start()
+	t.Cleanup(w.kube.Close)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	write(t, kubeconfig, fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{name: t, context: {cluster: t}}]\n"+
+		"clusters: [{name: t, cluster: {server: %q}}]\n", w.kube.Config().Host))
+	w.env = map[string]string{
+		"OS_AUTH_URL": front.URL + "/v3", "OS_REGION_NAME": "eu-de", "OS_DOMAIN_NAME": otctest.Account,
+		"OS_PROJECT_NAME": otctest.Project, "OS_USERNAME": otctest.User, "OS_PASSWORD": otctest.Password,
+		"ROUTE_TABLE_ID": otctest.TableID, "CLUSTER_CIDR": "10.128.0.0/14", "NODE_NAME": nodeName,
+		"KUBECONFIG": kubeconfig, "METRICS_PORT": freePort(t), "STARTUP_JITTER": "0",
+	}
+	return w
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+func (w *world) getenv(name string) string { return w.env[name] }
+
+// annotated puts the Node with these pod subnets.
+func (w *world) annotated(value string) {
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName, Annotations: map[string]string{node.SubnetsAnnotation: value}}}
+	n.Spec.ProviderID = "openstack:///" + serverID
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}
+	w.kube.Put(n)
+}
+
+// start runs the program; the returned function asks it to stop and returns its
+// exit code.
+func (w *world) start(args ...string) (stop func() int) {
+	ctx, cancel := context.WithCancel(w.t.Context())
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, args, w.getenv, &w.out, &w.log) }()
+	return func() int {
+		cancel()
+		select {
+		case c := <-code:
+			return c
+		case <-time.After(deadline):
+			w.t.Fatal("the program has not ended")
+			return -1
+		}
+	}
+}
+
+// await waits until cond holds.
+func (w *world) await(what string, cond func() bool) {
+	w.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(deadline); !cond(); {
+		select {
+		case <-tick.C:
+		case <-end:
+			w.t.Fatalf("waited in vain for %s; log:\n%s", what, w.log.String())
+		}
+	}
+}
+
+// get fetches one of the program's pages.
+func (w *world) get(path string) (int, string) {
+	resp, err := http.Get("http://127.0.0.1:" + w.env["METRICS_PORT"] + path)
+	if err != nil {
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b)
+}
+
+func (w *world) ready() bool { code, _ := w.get("/health?ready=1"); return code == http.StatusOK }
+
+func (w *world) ops() (ops []string) {
+	for _, r := range w.cloud.Requests() {
+		ops = append(ops, r.Op)
+	}
+	return ops
+}
+
+func TestTheWholeProgram(t *testing.T) {
+	w := newWorld(t)
+	foreign := []otctest.Route{
+		{Type: "nat", Destination: "0.0.0.0/0", NextHop: "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"},
+		{Type: "ecs", Destination: "10.129.0.0/23", NextHop: "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138", Description: "by hand"},
+	}
+	w.cloud.SetRoutes(otctest.TableID, foreign...)
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("ready", w.ready)
+
+	want := []string{"login", "server.get", "table.get", "table.update", "table.get"}
+	if got := w.ops(); !slices.Equal(got, want) {
+		t.Errorf("calls: got %v, want %v", got, want)
+	}
+	own := otctest.Route{Type: "ecs", Destination: "10.128.4.0/23", NextHop: serverID, Description: "otc-route-manager: worker-1"}
+	if got := w.cloud.Routes(otctest.TableID); !slices.Equal(got, append(foreign, own)) {
+		t.Errorf("table: got %v, want the foreign routes and %v", got, own)
+	}
+	if code, body := w.get("/health"); code != http.StatusOK {
+		t.Errorf("/health: %d %s", code, body)
+	}
+	if _, body := w.get("/metrics"); !strings.Contains(body, "\nroute_manager_in_sync 1\n") {
+		t.Error("/metrics does not say route_manager_in_sync 1")
+	}
+	if _, body := w.get("/"); !strings.Contains(body, "10.128.4.0/23") || strings.Contains(body, otctest.Password) {
+		t.Error("the status page lacks the subnet, or shows the password")
+	}
+	w.await("the Event", func() bool { return len(w.kube.Events()) == 1 })
+	if e := w.kube.Events()[0]; e.Reason != "RouteConfirmed" || e.Message != "route 10.128.4.0/23 → worker-1 confirmed" {
+		t.Errorf("Event: got %s %q", e.Reason, e.Message)
+	}
+	if code := stop(); code != exitOK {
+		t.Errorf("exit code: got %d, want 0", code)
+	}
+	if !strings.Contains(w.log.String(), "\n✅ Success: route 10.128.4.0/23 → worker-1 confirmed time=") {
+		t.Errorf("log:\n%s", w.log.String())
+	}
+	if got := w.cloud.Routes(otctest.TableID); !slices.Contains(got, own) {
+		t.Error("the route is gone after the program has stopped")
+	}
+}
+
+// TestR8Storm: a thousand heartbeats reach the program, and none the cloud.
+func TestR8Storm(t *testing.T) {
+	w := newWorld(t)
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("ready", w.ready)
+	before := len(w.ops())
+	for range 1000 {
+		w.kube.Touch(nodeName)
+	}
+	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`) // arrives after all of them
+	w.await("the move", func() bool {
+		return slices.ContainsFunc(w.cloud.Routes(otctest.TableID), func(r otctest.Route) bool { return r.Destination == "10.128.6.0/23" })
+	})
+	w.await("the confirming read", func() bool { return len(w.ops()) == before+3 })
+	stop()
+	if got, want := w.ops()[before:], []string{"table.get", "table.update", "table.get"}; !slices.Equal(got, want) {
+		t.Errorf("calls after 1000 heartbeats and a move: got %v, want %v", got, want)
+	}
+}
+
+// TestR7WrongPassword: one login, told, not ready, alive.
+func TestR7WrongPassword(t *testing.T) {
+	w := newWorld(t)
+	w.env["OS_PASSWORD"] = "not-the-real-one"
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("the refusal", func() bool { return strings.Contains(w.log.String(), "❌ Error: could not find the ECS instance") })
+	if code, _ := w.get("/health"); code != http.StatusOK {
+		t.Errorf("/health: got %d, want 200", code)
+	}
+	w.await("why it is not ready", func() bool { _, b := w.get("/health?ready=1"); return strings.Contains(b, "OS_PASSWORD") })
+	stop()
+	if got := w.cloud.Count(otctest.OpLogin); got != 1 {
+		t.Errorf("logins: got %d, want 1", got)
+	}
+	if strings.Contains(w.log.String(), "not-the-real-one") {
+		t.Error("the log shows the password")
+	}
+}
+
+func TestConfigurationProblemsComeAllAtOnce(t *testing.T) {
+	w := newWorld(t)
+	for name, value := range map[string]string{
+		"OS_AUTH_URL": "http://iam.example.com/v3", "OS_PASSWORD": "your-password", "ROUTE_TABLE_ID": "rtb-1," + otctest.TableID + "," + otctest.TableID,
+		"CLUSTER_CIDR": "10.128.4.0/14,0.0.0.0/0,100.64.0.0/16,nonsense", "DRY_RUN": "perhaps", "DRIFT_CHECK_INTERVAL": "often",
+		"METRICS_PORT": "http", "LOG_FORMAT": "xml", "OS_USERNAME_FILE": "/dev/null", "OS_PROJECT_NAME": "", "OTC_VPC_ENDPOINT": "vpc.example.com",
+		"OS_CACERT": "/dev/null", "OS_USER_DOMAIN_NAME": "another", "STARTUP_JITTER": "-1s", "NODE_NAME": "",
+	} {
+		w.env[name] = value
+	}
+	if code := run(t.Context(), nil, w.getenv, io.Discard, &w.log); code != exitConfiguration {
+		t.Errorf("exit code: got %d, want %d", code, exitConfiguration)
+	}
+	for _, want := range []string{
+		`OS_AUTH_URL: "http://iam.example.com/v3" is not https`,
+		"OS_PASSWORD is missing: want the service user's password; make create-secrets sets it",
+		`ROUTE_TABLE_ID: "rtb-1" is not a UUID`, `ROUTE_TABLE_ID names "` + otctest.TableID + `" twice`,
+		`CLUSTER_CIDR: "10.128.4.0/14" has host bits set; did you mean 10.128.0.0/14?`,
+		`CLUSTER_CIDR: "0.0.0.0/0" is the default route, which is never touched`,
+		`CLUSTER_CIDR: "100.64.0.0/16" overlaps 100.64.0.0/10, which is reserved`,
+		`CLUSTER_CIDR: "nonsense" is not a CIDR`,
+		`DRY_RUN="perhaps": want true or false`, `DRIFT_CHECK_INTERVAL="often": want a duration`, `STARTUP_JITTER="-1s": want a duration`,
+		`METRICS_PORT="http": want a port`, `LOG_FORMAT="xml": want one of text, json`,
+		"OS_USERNAME and OS_USERNAME_FILE are both set: leave one out",
+		"OS_PROJECT_NAME is missing", `OTC_VPC_ENDPOINT: "vpc.example.com" has no host`,
+		`OS_CACERT="/dev/null": the file holds no PEM certificate`,
+		`OS_DOMAIN_NAME="` + otctest.Account + `" and its alias OS_USER_DOMAIN_NAME="another" differ`,
+		"NODE_NAME is missing", "19 problems, nothing was sent",
+	} {
+		if !strings.Contains(w.log.String(), "❌ Error: configuration: "+want) {
+			t.Errorf("the report lacks %q", want)
+		}
+	}
+	if n := len(w.ops()); n != 0 {
+		t.Errorf("%d calls were made", n)
+	}
+	if t.Failed() {
+		t.Log(w.log.String())
+	}
+}
+
+func TestConfigurationFromFiles(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	for _, name := range []string{"OS_USERNAME", "OS_PASSWORD", "OS_DOMAIN_NAME", "OS_PROJECT_NAME", "OS_AUTH_URL", "OS_REGION_NAME", "ROUTE_TABLE_ID"} {
+		path := filepath.Join(dir, name)
+		write(t, path, w.env[name]+"\n")
+		w.env[name+"_FILE"] = path
+		delete(w.env, name)
+	}
+	cfg, problems := configure(w.getenv)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if cfg.otc.DomainName != otctest.Account || cfg.node.Tables[0] != otctest.TableID {
+		t.Errorf("got %q and %v", cfg.otc.DomainName, cfg.node.Tables)
+	}
+	write(t, w.env["OS_PASSWORD_FILE"], "rotated\n")
+	if user, password, err := cfg.otc.Credentials(); err != nil || user != otctest.User || password.Reveal() != "rotated" {
+		t.Errorf("after a rotation: got %q, %q, %v", user, password.Reveal(), err)
+	}
+	if err := os.Remove(w.env["OS_PASSWORD_FILE"]); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := cfg.otc.Credentials(); err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE") {
+		t.Errorf("without the file: got %v", err)
+	}
+	if _, problems := configure(w.getenv); len(problems) != 1 || !strings.HasPrefix(problems[0], "OS_PASSWORD_FILE: ") {
+		t.Errorf("a missing file: got %q, want one problem", problems)
+	}
+}
+
+func TestConfigurationDefaults(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"METRICS_PORT", "STARTUP_JITTER"} {
+		delete(w.env, name)
+	}
+	w.env["OS_AUTH_URL"] = "https://iam.eu-de.otc.t-systems.com"
+	cfg, problems := configure(w.getenv)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	got := strings.TrimSpace(fmt.Sprintln(cfg.otc.AuthURL, cfg.port, cfg.node.StartupJitter, cfg.node.DriftInterval, cfg.node.DriftRepair, cfg.node.DryRun, cfg.node.OrphanCleanup, cfg.logLevel, cfg.logFormat))
+	if want := "https://iam.eu-de.otc.t-systems.com/v3 8080 5s 15m0s false false false INFO text"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestArguments(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		code int
+		out  string
+	}{
+		{[]string{"-version"}, exitOK, "otc-route-manager dev (commit unknown, go"},
+		{[]string{"-h"}, exitOK, ""},
+		{[]string{"-nonsense"}, exitConfiguration, ""},
+		{[]string{"check"}, exitConfiguration, ""},
+	} {
+		var out bytes.Buffer
+		if code := run(t.Context(), tt.args, func(string) string { return "" }, &out, io.Discard); code != tt.code || !strings.HasPrefix(out.String(), tt.out) {
+			t.Errorf("%v: got %d and %q, want %d and %q", tt.args, code, &out, tt.code, tt.out)
+		}
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	w := newWorld(t)
+	l, err := net.Listen("tcp", ":"+w.env["METRICS_PORT"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if code := run(t.Context(), nil, w.getenv, io.Discard, &w.log); code != exitFailure || !strings.Contains(w.log.String(), "❌ Error: METRICS_PORT: ") {
+		t.Errorf("got %d and %s", code, w.log.String())
+	}
+}
+
+func TestLogLines(t *testing.T) {
+	var text, asJSON bytes.Buffer
+	for w, format := range map[io.Writer]string{&text: "text", &asJSON: "json"} {
+		log := slog.New(newHandler(w, format, slog.LevelInfo)).With("node", nodeName)
+		log.Log(t.Context(), node.LevelSuccess, "route confirmed", "table", "t 1")
+		log.Info("two\nlines")
+		log.Warn("careful")
+		log.WithGroup("g").Error("broken", "level", 1)
+		log.Debug("unseen")
+	}
+	var lines []string
+	for line := range strings.Lines(text.String()) {
+		message, rest, _ := strings.Cut(line, " time=")
+		_, attrs, _ := strings.Cut(rest, " ")
+		lines = append(lines, message+"|"+attrs)
+	}
+	want := []string{
+		"✅ Success: route confirmed|node=worker-1 table=\"t 1\"\n", "ℹ️ Info: two lines|node=worker-1\n",
+		"⚠️ Warning: careful|node=worker-1\n", "❌ Error: broken|node=worker-1 g.level=1\n",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
+	var first struct{ Level, Msg, Node string }
+	if err := json.Unmarshal(bytes.SplitN(asJSON.Bytes(), []byte("\n"), 2)[0], &first); err != nil || first.Level != "INFO" || first.Msg != "✅ Success: route confirmed" || first.Node != nodeName {
+		t.Errorf("JSON: got %+v, %v", first, err)
+	}
+}
+
+// TestWalls: otc and metrics import no other room, and node only otc.
+func TestWalls(t *testing.T) {
+	for room, may := range map[string][]string{"otc": nil, "metrics": nil, "node": {"otc-route-manager/otc"}} {
+		files, err := filepath.Glob(filepath.Join(room, "*.go"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", room, files, err)
+		}
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, i := range f.Imports {
+				path, _ := strconv.Unquote(i.Path.Value)
+				foreign := strings.HasPrefix(path, "otc-route-manager") || room != "node" && strings.HasPrefix(path, "k8s.io/")
+				if foreign && !slices.Contains(may, path) {
+					t.Errorf("%s imports %s", file, path)
+				}
+			}
+		}
+	}
+}
+
+func FuzzConfigure(f *testing.F) {
+	f.Add("https://iam.eu-de.otc.t-systems.com/v3", "10.128.0.0/14,fd01::/48", otctest.TableID, "15m", "8080")
+	f.Add("http://127.0.0.1:5000", "0.0.0.0/0", "x,y", "-1s", "99999")
+	f.Add("https://user:secret@host", "::ffff:10.0.0.0/104", ",", "0", "")
+	f.Fuzz(func(t *testing.T, url, cidr, table, interval, port string) {
+		env := map[string]string{"OS_AUTH_URL": url, "CLUSTER_CIDR": cidr, "ROUTE_TABLE_ID": table, "DRIFT_CHECK_INTERVAL": interval, "METRICS_PORT": port,
+			"OS_USERNAME": "u", "OS_PASSWORD": "p4ssw0rd", "OS_DOMAIN_NAME": "d", "OS_PROJECT_NAME": "p", "OS_REGION_NAME": "r", "NODE_NAME": "n", "KUBECONFIG": "/nonexistent"}
+		cfg, problems := configure(func(name string) string { return env[name] })
+		if strings.Contains(strings.Join(problems, "\n"), "p4ssw0rd") && !strings.Contains(url+cidr+table+interval+port, "p4ssw0rd") {
+			t.Error("the report shows the password")
+		}
+		if len(problems) > 1 { // the kubeconfig is always one
+			return
+		}
+		for _, p := range cfg.node.Ranges {
+			if p != p.Masked() || p.Bits() == 0 {
+				t.Errorf("CLUSTER_CIDR %q gives %v", cidr, p)
+			}
+		}
+		if len(cfg.node.Ranges) == 0 || len(cfg.node.Tables) == 0 || !strings.HasSuffix(cfg.otc.AuthURL, "/v3") || cfg.port < 1 || cfg.node.DriftInterval < 0 {
+			t.Errorf("accepted: %+v %v %d", cfg.node, cfg.otc.AuthURL, cfg.port)
+		}
+	})
+}
