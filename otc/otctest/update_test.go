@@ -8,43 +8,64 @@ import (
 	"time"
 )
 
-// TestUpdate starts each row with 10.1.0.0/16 and 10.2.0.0/16 in the table.
+// An updateRow is a PUT to a table that holds 10.1.0.0/16 and 10.2.0.0/16.
+type updateRow struct {
+	name, words string
+	set         func(*Knobs) // nil: nothing
+	status      int
+	want, table string // in the answer, and afterwards in the table
+}
+
+const kept = "10.1.0.0/16 10.2.0.0/16"
+
+func runUpdates(t *testing.T, rows []updateRow) {
+	for _, tt := range rows {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newBed(t)
+			b.SetRoutes(TableID, Route{"ecs", "10.1.0.0/16", two, ""}, Route{"ecs", "10.2.0.0/16", two, ""})
+			if tt.set != nil {
+				b.Set(tt.set)
+			}
+			b.put(tt.words).want(tt.status, tt.want)
+			b.table(tt.table)
+		})
+	}
+}
+
 func TestUpdate(t *testing.T) {
-	const kept = "10.1.0.0/16 10.2.0.0/16"
-	none := func(*Knobs) {}
-	tests := []struct {
-		name, words string
-		set         func(*Knobs)
-		status      int
-		want, table string
-	}{
-		{"add", "add 10.3.0.0/16", none, 200, "10.3.0.0/16", kept + " 10.3.0.0/16"},
-		{"delete", "del 10.1.0.0/16", none, 200, `"routes":[]`, "10.2.0.0/16"},
-		{"modify keeps the place", "mod 10.1.0.0/16", none, 200, `"routes":[]`, kept},
-		{"all three", "add 10.3.0.0/16 mod 10.2.0.0/16 del 10.1.0.0/16", none, 200, "", "10.2.0.0/16 10.3.0.0/16"},
-		{"nothing", "", none, 200, "", kept},
-		{"default route", "add 0.0.0.0/0", none, 200, "", kept + " 0.0.0.0/0"},
-		{"IPv6", "add fd00:10::/64", none, 200, "", kept + " fd00:10::/64"},
+	runUpdates(t, []updateRow{
+		{"add", "add 10.3.0.0/16", nil, 200, "10.3.0.0/16", kept + " 10.3.0.0/16"},
+		{"delete", "del 10.1.0.0/16", nil, 200, `"routes":[]`, "10.2.0.0/16"},
+		{"modify keeps the place", "mod 10.1.0.0/16", nil, 200, `"routes":[]`, kept},
+		{"all three", "add 10.3.0.0/16 mod 10.2.0.0/16 del 10.1.0.0/16", nil, 200, "", "10.2.0.0/16 10.3.0.0/16"},
+		{"nothing", "", nil, 200, "", kept},
+		{"default route", "add 0.0.0.0/0", nil, 200, "", kept + " 0.0.0.0/0"},
+		{"IPv6", "add fd00:10::/64", nil, 200, "", kept + " fd00:10::/64"},
+		{"add existing", "add 10.1.0.0/16", nil, 400, "VPC.2812", kept},
+		{"add existing in another spelling", "add 10.1.2.3/16", nil, 400, "VPC.2812", kept},
+		{"twice", "add 10.3.0.0/16 10.3.0.0/16", nil, 400, "VPC.2809", kept},
+		{"replace", "del 10.1.0.0/16 add 10.1.0.0/16", nil, 200, "", "10.2.0.0/16 10.1.0.0/16"},
+		{"modify and delete", "del 10.1.0.0/16 mod 10.1.0.0/16", nil, 400, "VPC.2809", kept},
+		{"overlap", "add 10.3.0.0/16 10.20.0.128/25", nil, 400, "VPC.2809", kept},
+		{"system range", "add 100.64.0.0/10", nil, 400, "VPC.2809", kept},
+		{"covers a local route", "add 10.20.0.0/16", nil, 200, "", kept + " 10.20.0.0/16"},
+		{"no CIDR", "add 10.3.0.0", nil, 400, "VPC.2809", kept},
+		{"mod missing", "mod 10.3.0.0/16", nil, 400, "VPC.2809", kept},
+		{"del missing", "del 10.3.0.0/16", nil, 400, "VPC.2809", kept},
+		{"as sent", "add 10.3.7.1/16 FD00:0:1::/64", nil, 200, "", kept + " 10.3.7.1/16 FD00:0:1::/64"},
+		{"any spelling modifies", "mod 10.1.2.3/16", nil, 200, "", kept},
+		{"any spelling deletes", "del 10.1.2.3/16", nil, 200, "", "10.2.0.0/16"},
+	})
+}
 
-		{"add existing", "add 10.1.0.0/16", none, 400, "VPC.2812", kept},
+func TestUpdateKnobs(t *testing.T) {
+	runUpdates(t, []updateRow{
 		{"add existing, 409", "add 10.1.0.0/16", func(k *Knobs) { k.DuplicateStatus = 409 }, 409, "VPC.2812", kept},
-		{"add existing in another spelling", "add 10.1.2.3/16", none, 400, "VPC.2812", kept},
-		{"twice", "add 10.3.0.0/16 10.3.0.0/16", none, 400, "VPC.2809", kept},
-		{"replace", "del 10.1.0.0/16 add 10.1.0.0/16", none, 200, "", "10.2.0.0/16 10.1.0.0/16"},
 		{"replace, add first", "del 10.1.0.0/16 add 10.1.0.0/16", func(k *Knobs) { k.AddFirst = true }, 400, "VPC.2812", kept},
-		{"modify and delete", "del 10.1.0.0/16 mod 10.1.0.0/16", none, 400, "VPC.2809", kept},
-		{"overlap", "add 10.3.0.0/16 10.20.0.128/25", none, 400, "VPC.2809", kept},
-		{"system range", "add 100.64.0.0/10", none, 400, "VPC.2809", kept},
-		{"covers a local route", "add 10.20.0.0/16", none, 200, "", kept + " 10.20.0.0/16"},
-		{"no CIDR", "add 10.3.0.0", none, 400, "VPC.2809", kept},
-
-		{"mod missing", "mod 10.3.0.0/16", none, 400, "VPC.2809", kept},
 		{"mod missing adds", "mod 10.3.0.0/16", func(k *Knobs) { k.ModMissing = ModMissingAdds }, 200, "", kept + " 10.3.0.0/16"},
 		{"mod missing ignored", "mod 10.3.0.0/16", func(k *Knobs) { k.ModMissing = ModMissingIgnored }, 200, "", kept},
-		{"del missing", "del 10.3.0.0/16", none, 400, "VPC.2809", kept},
 		{"del missing ignored", "del 10.3.0.0/16", func(k *Knobs) { k.DelMissingOK = true }, 200, "", kept},
 		{"del local", "del 100.64.0.0/10", func(k *Knobs) { k.DelMissingOK = true }, 400, "VPC.2809", kept},
-
 		{"too many", "add 10.3.0.0/16 10.4.0.0/16 10.5.0.0/16 del 10.1.0.0/16 mod 10.2.0.0/16 add 10.6.0.0/16",
 			func(k *Knobs) { k.MaxRoutesPerRequest = 5 }, 400, "The num of routes to update is more than 5.", kept},
 		{"just enough", "add 10.3.0.0/16 10.4.0.0/16 10.5.0.0/16 del 10.1.0.0/16 mod 10.2.0.0/16",
@@ -53,23 +74,11 @@ func TestUpdate(t *testing.T) {
 		{"no IPv6", "add fd00:10::/64", func(k *Knobs) { k.RefuseIPv6 = map[string]bool{TableID: true} }, 400, "VPC.2809", kept},
 		{"no IPv6 elsewhere", "add fd00:10::/64", func(k *Knobs) { k.RefuseIPv6 = map[string]bool{one: true} }, 200, "", kept + " fd00:10::/64"},
 		{"unknown next hop", "add 10.3.0.0/16", func(k *Knobs) { k.CheckNextHop = true }, 400, "VPC.2809", kept},
-		{"as sent", "add 10.3.7.1/16 FD00:0:1::/64", none, 200, "", kept + " 10.3.7.1/16 FD00:0:1::/64"},
 		{"long form", "add fd00:10::/64", func(k *Knobs) { k.Respell = LongForm }, 200, "",
 			kept + " fd00:0010:0000:0000:0000:0000:0000:0000/64"},
-		{"any spelling modifies", "mod 10.1.2.3/16", none, 200, "", kept},
 		{"exact, add existing", "add 10.1.2.3/16", func(k *Knobs) { k.ExactSpelling = true }, 400, "VPC.2812", kept},
-		{"any spelling deletes", "del 10.1.2.3/16", none, 200, "", "10.2.0.0/16"},
 		{"only its spelling deletes", "del 10.1.2.3/16", func(k *Knobs) { k.ExactSpelling = true }, 400, "VPC.2809", kept},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			b := newBed(t)
-			b.SetRoutes(TableID, Route{"ecs", "10.1.0.0/16", two, ""}, Route{"ecs", "10.2.0.0/16", two, ""})
-			b.Set(tt.set)
-			b.put(tt.words).want(tt.status, tt.want)
-			b.table(tt.table)
-		})
-	}
+	})
 }
 
 func TestUpdateReplacesNextHopAndDescription(t *testing.T) {

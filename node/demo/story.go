@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// Invented names and numbers of the story.
+const (
+	nodeName        = "worker-1"
+	nodeIP          = "10.20.0.11"
+	instanceID      = "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26"
+	otherInstanceID = "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138"
+	annotation      = "k8s.ovn.org/node-subnets"
+	firstSubnet     = "10.128.4.0/23"
+	secondSubnet    = "10.129.6.0/23"
+	heartbeats      = 1000
+	inSync          = "route_manager_in_sync"
+	passes          = `route_manager_nodes_processed_total{status="success"}`
+)
+
+// foreign is what others have in the route table.
+func foreign() []otctest.Route {
+	return []otctest.Route{
+		{Type: "nat", Destination: "0.0.0.0/0", NextHop: "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752", Description: "way out"},
+		{Type: "peering", Destination: "192.168.0.0/16", NextHop: "7b3f0c9a-e27d-4c80-9f1b-6d4e61a75236", Description: "office"},
+		{Type: "ecs", Destination: "10.131.0.0/23", NextHop: otherInstanceID, Description: "worker-2"},
+	}
+}
+
+// tell runs the story as far as it goes.
+func (d *demo) tell(ctx context.Context) error {
+	for _, part := range []func(context.Context) error{d.wait, d.route, d.storm, d.malformed, d.look} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) wait(ctx context.Context) error {
+	d.step("A Node appears, without pod subnets", "OVN-Kubernetes has given it none yet: the program waits.")
+	d.kube.Put(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{"node-role.kubernetes.io/worker": ""}},
+		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + instanceID},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}},
+	})
+	var why string
+	err := d.until(ctx, "the program to see the Node", func() (seen bool) {
+		_, why = d.fetch("/health?ready=1")
+		return strings.Contains(why, annotation)
+	})
+	if err != nil {
+		return err
+	}
+	d.check(true, "not ready, and it says why: %s", why)
+	for _, r := range d.kube.Requests() {
+		if r.Resource == "nodes" {
+			d.check(r.Query.Get("fieldSelector") == "metadata.name="+nodeName, "%s of its own Node only", r.Verb)
+		}
+	}
+	d.checkRoutes()
+	return nil
+}
+
+func (d *demo) route(ctx context.Context) error {
+	d.step("The Node gets the pod subnet "+firstSubnet, "The route table must say: this subnet, to the Node's ECS instance.")
+	if err := d.annotate(ctx, firstSubnet); err != nil {
+		return err
+	}
+	d.checkRoutes(firstSubnet)
+	d.checkCalls(0, otctest.OpLogin, otctest.OpServerGet, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpTableGet)
+	return nil
+}
+
+// storm counts until the subnet has moved: that change comes after the heartbeats
+// in the same watch, so none of them can still be on its way then.
+func (d *demo) storm(ctx context.Context) error {
+	before := d.cloud.Count("")
+	d.step(fmt.Sprintf("%d heartbeats of the Node, then its subnet moves to %s", heartbeats, secondSubnet),
+		"No heartbeat may reach the cloud. The move is one request, so that there is always a route.")
+	for range heartbeats {
+		d.kube.Touch(nodeName)
+	}
+	d.check(d.cloud.Count("") == before, "no call to the cloud after the heartbeats")
+	if err := d.annotate(ctx, secondSubnet); err != nil {
+		return err
+	}
+	d.checkCalls(before, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpTableGet)
+	changes := d.lastPut()
+	d.check(slices.Equal(changes, []string{"add " + secondSubnet, "del " + firstSubnet}), "the one PUT: %q", changes)
+	d.checkRoutes(secondSubnet)
+	return nil
+}
+
+func (d *demo) malformed(ctx context.Context) error {
+	d.step("The annotation turns to nonsense", "An error is never a change: what works is left as it is.")
+	before := d.cloud.Count("")
+	d.kube.Annotate(nodeName, annotation, `{"default":["10.129.6.0`)
+	if err := d.until(ctx, "the program to notice", func() bool { return d.metric(inSync) == "0" }); err != nil {
+		return err
+	}
+	d.checkCalls(before)
+	d.checkRoutes(secondSubnet)
+	d.kube.Annotate(nodeName, annotation, subnets(secondSubnet))
+	return d.until(ctx, "the program to be content again", func() bool { return d.metric(inSync) == "1" })
+}
+
+func (d *demo) look(context.Context) error {
+	d.step("What an operator sees", "The program's own pages.")
+	for _, path := range []string{"/health", "/health?ready=1", "/metrics", "/"} {
+		status, body := d.fetch(path)
+		if strings.Contains(body, "\n") {
+			body = fmt.Sprintf("%d bytes", len(body))
+		}
+		d.check(status == http.StatusOK, "%s%s: %d, %s", d.pages, path, status, body)
+	}
+	d.check(d.metric(inSync) == "1", "route_manager_in_sync %s", d.metric(inSync))
+	return nil
+}
+
+// end stops the program as Kubernetes would.
+func (d *demo) end() error {
+	d.step("The program is asked to stop (SIGTERM)", "Routes stay: an update must not cut the pods off.")
+	own, _ := d.routes()
+	took, err := d.program.stop()
+	if err != nil {
+		return err
+	}
+	d.check(took < stopLimit, "it ended after %v with exit status 0", took)
+	d.checkRoutes(own...)
+	if d.failed > 0 {
+		return d.program.trouble("%d checks failed", d.failed)
+	}
+	return nil
+}
+
+// annotate gives the Node a pod subnet, as OVN-Kubernetes does, and waits until
+// the program has dealt with it and calls its route confirmed.
+func (d *demo) annotate(ctx context.Context, subnet string) error {
+	before := d.metric(passes)
+	d.kube.Annotate(nodeName, annotation, subnets(subnet))
+	return d.until(ctx, "the route of "+subnet+" to be confirmed", func() bool {
+		status, _ := d.fetch("/health?ready=1")
+		return status == http.StatusOK && d.metric(inSync) == "1" && d.metric(passes) != before
+	})
+}
+
+func subnets(cidr string) string { return fmt.Sprintf(`{"default":[%q]}`, cidr) }
+
+func (d *demo) checkRoutes(want ...string) {
+	own, others := d.routes()
+	d.check(slices.Equal(own, want), "routed to this Node's instance: %v", own)
+	d.check(slices.Equal(others, foreign()), "the %d routes of others are the same to the byte", len(others))
+}
+
+func (d *demo) checkCalls(before int, want ...string) {
+	var got []string
+	for _, r := range d.cloud.Requests()[before:] {
+		got = append(got, r.Op)
+	}
+	d.check(slices.Equal(got, want), "calls to the cloud: %d %v", len(got), got)
+}
+
+// lastPut returns what the latest PUT changes, as "add 10.128.4.0/23".
+func (d *demo) lastPut() (changes []string) {
+	var body struct {
+		RouteTable struct{ Routes map[string][]otctest.Route }
+	}
+	for _, r := range d.cloud.Requests() {
+		if r.Op == otctest.OpTableUpdate {
+			body.RouteTable.Routes = nil
+			_ = json.Unmarshal(r.Body, &body) // nonsense changes nothing, and fails the check
+		}
+	}
+	for _, op := range []string{"add", "mod", "del"} {
+		for _, route := range body.RouteTable.Routes[op] {
+			changes = append(changes, op+" "+route.Destination)
+		}
+	}
+	return changes
+}
