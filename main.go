@@ -290,7 +290,7 @@ func (e *environment) lookup(name string) string {
 	}
 	content, err := readValue(path)
 	if err != nil {
-		e.problem("%s_FILE: %v", name, err)
+		e.problem("%s_FILE: %v; %s", name, err, source(name))
 		return unreadable
 	}
 	return content

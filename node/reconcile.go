@@ -161,6 +161,7 @@ func (r *Reconciler) work(ctx context.Context) {
 	}
 	r.pollLogin()
 	if next := r.next(); !next.IsZero() && !time.Now().Before(next) {
+		r.publish()
 		r.setProgress(time.Now(), time.Time{})
 		r.pass(ctx)
 		r.passedAt = time.Now()
