@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"otc-route-manager/otc"
@@ -43,7 +42,7 @@ type checker struct {
 // Check goes once through everything that must work, writes nothing but a line
 // per step to out, and reports whether no step failed. read reads the Node. There
 // is at most one login.
-func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(context.Context) (*corev1.Node, error), cfg Config) bool {
+func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(context.Context) (*Node, error), cfg Config) bool {
 	c := &checker{out: out, cloud: cloud, cfg: cfg}
 	c.pass("configuration: %s in %s, Node %s", plural(len(cfg.Tables), "route table"), join(cfg.Ranges), cfg.NodeName)
 	c.login(ctx)
@@ -106,7 +105,7 @@ func (c *checker) routeTables(ctx context.Context) {
 }
 
 // node reads the Node, its role and its annotation.
-func (c *checker) node(ctx context.Context, read func(context.Context) (*corev1.Node, error)) {
+func (c *checker) node(ctx context.Context, read func(context.Context) (*Node, error)) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	n, err := read(ctx)

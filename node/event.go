@@ -6,9 +6,7 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -20,23 +18,23 @@ const (
 // Event queues an Event about the Node. If many are waiting it is dropped:
 // Events are for people, and nothing may wait for them.
 func (k *Kube) Event(warning bool, reason, message string) {
-	kind := corev1.EventTypeNormal
+	kind := "Normal"
 	if warning {
-		kind = corev1.EventTypeWarning
+		kind = "Warning"
 	}
 	if len(message) > maxEvent {
 		message = strings.ToValidUTF8(message[:maxEvent-3], "") + "..."
 	}
 	now := metav1.Now()
-	event := &corev1.Event{
+	e := &event{
 		// Events about objects without a namespace live in "default".
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", k.name[:min(len(k.name), 230)], now.UnixNano())},
 		// kubelet names the Node as its UID too, and kubectl describe looks for that.
-		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: k.name, UID: types.UID(k.name)},
+		InvolvedObject:      eventObject{APIVersion: "v1", Kind: "Node", Name: k.name, UID: k.name},
 		Type:                kind,
 		Reason:              reason,
 		Message:             message,
-		Source:              corev1.EventSource{Component: component, Host: k.name},
+		Source:              eventSource{Component: component, Host: k.name},
 		ReportingController: component,
 		ReportingInstance:   k.name,
 		FirstTimestamp:      now,
@@ -44,7 +42,7 @@ func (k *Kube) Event(warning bool, reason, message string) {
 		Count:               1,
 	}
 	select {
-	case k.events <- event:
+	case k.events <- e:
 	default:
 		k.log.Debug("Event dropped", "reason", reason)
 	}
@@ -57,12 +55,12 @@ func (k *Kube) WriteEvents(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case event := <-k.events:
+		case e := <-k.events:
 			attempt, cancel := context.WithTimeout(ctx, eventExpiry)
-			err := k.rest.Post().Namespace(event.Namespace).Resource("events").Body(event).Do(attempt).Error()
+			err := k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()
 			cancel()
 			if err != nil {
-				k.log.Debug("Event not written", "reason", event.Reason, "err", err)
+				k.log.Debug("Event not written", "reason", e.Reason, "err", err)
 			}
 		}
 	}

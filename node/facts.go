@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-
 	"otc-route-manager/otc"
 )
 
@@ -17,6 +15,9 @@ const (
 	labelControlPlane = "node-role.kubernetes.io/control-plane"
 	labelMaster       = "node-role.kubernetes.io/master"
 )
+
+// internalIP is the type of the addresses that count.
+const internalIP = "InternalIP"
 
 // Facts is all that is read of a Node object.
 type Facts struct {
@@ -31,7 +32,7 @@ type Facts struct {
 }
 
 // FactsOf reads a Node.
-func FactsOf(n *corev1.Node) Facts {
+func FactsOf(n *Node) Facts {
 	f := Facts{
 		Name:       n.Name,
 		UID:        string(n.UID),
@@ -41,7 +42,7 @@ func FactsOf(n *corev1.Node) Facts {
 	}
 	f.Annotation, f.Annotated = n.Annotations[SubnetsAnnotation]
 	for _, a := range n.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == internalIP {
 			f.Addresses = append(f.Addresses, addr)
 		}
 	}

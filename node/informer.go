@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -19,24 +18,22 @@ import (
 )
 
 // Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
-// and Events about it. Its scheme knows core/v1 only, which halves the binary.
+// and Events about it.
 type Kube struct {
 	rest   *rest.RESTClient
 	name   string
 	log    *slog.Logger
-	events chan *corev1.Event
+	events chan *event
 }
 
 // NewKube returns a Kube for the Node of that name. It sends nothing yet.
 func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error) {
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
+	addCoreV1(scheme)
+	version := coreV1()
 	cfg = rest.CopyConfig(cfg)
-	cfg.APIPath, cfg.GroupVersion = "/api", &corev1.SchemeGroupVersion
-	cfg.ContentType = runtime.ContentTypeProtobuf
-	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	cfg.APIPath, cfg.GroupVersion = "/api", &version
+	cfg.ContentType = runtime.ContentTypeJSON
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	client, err := rest.RESTClientFor(cfg)
 	if err != nil {
@@ -45,7 +42,7 @@ func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Kube{rest: client, name: nodeName, log: log, events: make(chan *corev1.Event, 32)}, nil
+	return &Kube{rest: client, name: nodeName, log: log, events: make(chan *event, 32)}, nil
 }
 
 // Watch tells observe of the Node, and of every change, until ctx ends; nil means
@@ -53,7 +50,7 @@ func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error)
 // and watch ask for the one Node only.
 func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 	lw := cache.NewListWatchFromClient(k.rest, "nodes", metav1.NamespaceAll, fields.OneTermEqualSelector("metadata.name", k.name))
-	informer := cache.NewSharedIndexInformer(lw, &corev1.Node{}, 0, nil)
+	informer := cache.NewSharedIndexInformer(lw, &Node{}, 0, nil)
 	if err := informer.SetTransform(trim); err != nil {
 		return err
 	}
@@ -73,7 +70,7 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 		observe(f)
 	}
 	seen := func(object any) {
-		if n, ok := object.(*corev1.Node); ok && n.Name == k.name {
+		if n, ok := object.(*Node); ok && n.Name == k.name {
 			facts := FactsOf(n)
 			tell(&facts)
 		}
@@ -118,22 +115,15 @@ func (k *Kube) watchFailed(t *teller, err error) {
 
 // trim drops what is never read before a Node is stored.
 func trim(object any) (any, error) {
-	n, ok := object.(*corev1.Node)
+	n, ok := object.(*Node)
 	if !ok {
 		return object, nil
 	}
-	return &corev1.Node{
-		TypeMeta: n.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels,
-			Annotations: only(n.Annotations, SubnetsAnnotation),
-		},
-		Spec: corev1.NodeSpec{ProviderID: n.Spec.ProviderID},
-		Status: corev1.NodeStatus{
-			Addresses: n.Status.Addresses,
-			NodeInfo:  corev1.NodeSystemInfo{SystemUUID: n.Status.NodeInfo.SystemUUID},
-		},
-	}, nil
+	n.ObjectMeta = metav1.ObjectMeta{
+		Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels,
+		Annotations: only(n.Annotations, SubnetsAnnotation),
+	}
+	return n, nil
 }
 
 func only(m map[string]string, key string) map[string]string {
@@ -144,8 +134,8 @@ func only(m map[string]string, key string) map[string]string {
 }
 
 // Get reads the Node once.
-func (k *Kube) Get(ctx context.Context) (*corev1.Node, error) {
-	var n corev1.Node
+func (k *Kube) Get(ctx context.Context) (*Node, error) {
+	var n Node
 	err := k.rest.Get().Resource("nodes").Name(k.name).Do(ctx).Into(&n)
 	return &n, err
 }

@@ -1,0 +1,83 @@
+package node
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+)
+
+// TestObjectsOnTheWire: what Kubernetes' own types write, ours read, and the other
+// way round; a field spelled otherwise would be empty.
+func TestObjectsOnTheWire(t *testing.T) {
+	scheme := runtime.NewScheme()
+	addCoreV1(scheme)
+	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
+	node := corev1.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "u", ResourceVersion: "7", Labels: map[string]string{labelWorker: ""}},
+		Spec:       corev1.NodeSpec{ProviderID: "p", PodCIDR: "10.0.0.0/24"},
+		Status: corev1.NodeStatus{
+			NodeInfo:   corev1.NodeSystemInfo{SystemUUID: "s", MachineID: "m"},
+			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.20.0.11"}},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady}},
+		},
+	}
+	want := &Node{
+		TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta, Spec: NodeSpec{ProviderID: "p"},
+		Status: NodeStatus{Addresses: []NodeAddress{{Type: "InternalIP", Address: "10.20.0.11"}}, NodeInfo: NodeSystemInfo{SystemUUID: "s"}},
+	}
+	decoded(t, decoder, node, want)
+	list := corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}, ListMeta: metav1.ListMeta{ResourceVersion: "9"}, Items: []corev1.Node{node}}
+	decoded(t, decoder, list, &nodeList{TypeMeta: list.TypeMeta, ListMeta: list.ListMeta, Items: []Node{*want}})
+}
+
+// decoded fails unless decoding object gives want, and copying want the same again.
+func decoded(t *testing.T, decoder runtime.Decoder, object any, want runtime.Object) {
+	t.Helper()
+	data, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := decoder.Decode(data, nil, nil)
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	if c := want.DeepCopyObject(); !reflect.DeepEqual(c, want) || c == want {
+		t.Errorf("got copy %+v, want %+v", c, want)
+	}
+}
+
+// TestEventOnTheWire: Kubernetes' own type reads each field of our Event.
+func TestEventOnTheWire(t *testing.T) {
+	at := metav1.NewTime(time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC))
+	ours := &event{
+		ObjectMeta:     metav1.ObjectMeta{Name: "worker-1.1", Namespace: "default"},
+		InvolvedObject: eventObject{APIVersion: "v1", Kind: "Node", Name: "worker-1", UID: "worker-1"},
+		Type:           "Warning", Reason: "R", Message: "m", Source: eventSource{Component: "c", Host: "h"},
+		ReportingController: "c", ReportingInstance: "i", FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
+	data, err := json.Marshal(ours.DeepCopyObject())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got corev1.Event
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	got.FirstTimestamp, got.LastTimestamp = metav1.NewTime(got.FirstTimestamp.UTC()), metav1.NewTime(got.LastTimestamp.UTC())
+	want := corev1.Event{
+		ObjectMeta:     ours.ObjectMeta,
+		InvolvedObject: corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: "worker-1", UID: "worker-1"},
+		Type:           corev1.EventTypeWarning, Reason: "R", Message: "m", Source: corev1.EventSource{Component: "c", Host: "h"},
+		ReportingController: "c", ReportingInstance: "i", FirstTimestamp: at, LastTimestamp: at, Count: 1,
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
