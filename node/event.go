@@ -49,8 +49,9 @@ func (k *Kube) Event(warning bool, reason, message string) {
 }
 
 // WriteEvents sends queued Events until ctx ends. One that the API server does
-// not take is lost.
+// not take is lost, and that is told.
 func (k *Kube) WriteEvents(ctx context.Context) {
+	tell := &teller{log: k.log, last: map[string]told{}}
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,8 +60,8 @@ func (k *Kube) WriteEvents(ctx context.Context) {
 			attempt, cancel := context.WithTimeout(ctx, eventExpiry)
 			err := k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()
 			cancel()
-			if err != nil {
-				k.log.Debug("Event not written", "reason", e.Reason, "err", err)
+			if err != nil && ctx.Err() == nil {
+				tell.say("events", warning, "", "could not write an Event about node "+k.name+": "+err.Error(), "reason", e.Reason)
 			}
 		}
 	}

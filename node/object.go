@@ -19,7 +19,9 @@ func coreV1() schema.GroupVersion { return schema.GroupVersion{Version: "v1"} }
 
 // addCoreV1 makes a scheme know the objects, and what list and watch need.
 func addCoreV1(scheme *runtime.Scheme) {
-	scheme.AddKnownTypes(coreV1(), &Node{}, &nodeList{}, &event{})
+	scheme.AddKnownTypeWithName(coreV1().WithKind("Node"), &Node{})
+	scheme.AddKnownTypeWithName(coreV1().WithKind("NodeList"), &nodeList{})
+	scheme.AddKnownTypeWithName(coreV1().WithKind("Event"), &event{})
 	metav1.AddToGroupVersion(scheme, coreV1())
 }
 

@@ -1,0 +1,75 @@
+# What the cluster targets share. The Makefile gives KUBECTL and NAMESPACE, and IMAGE to deploy.
+# shellcheck shell=sh
+secret=otc-credentials
+config=otc-route-manager-config
+secret_names='OS_DOMAIN_NAME OS_PROJECT_NAME OS_USERNAME OS_PASSWORD'
+config_names='OS_REGION_NAME OS_AUTH_URL ROUTE_TABLE_ID CLUSTER_CIDR'
+
+# say prints each argument on a line.
+say() { printf '%s\n' "$@"; }
+
+die() {
+	printf '❌ %s\n' "$*" >&2
+	exit 1
+}
+
+# kc is kubectl in our namespace. $KUBECTL may hold options.
+# shellcheck disable=SC2086
+kc() { $KUBECTL -n "$NAMESPACE" "$@"; }
+
+# here ends the script unless kubectl is there and NAMESPACE can be ours alone.
+here() {
+	command -v "${KUBECTL%% *}" >/dev/null || die "${KUBECTL%% *} is not installed"
+	case $NAMESPACE in
+	default | kube-* | openshift | openshift-*) die "NAMESPACE=$NAMESPACE belongs to the cluster; choose another" ;;
+	'' | -* | *- | *[!a-z0-9-]*) die "NAMESPACE='$NAMESPACE' is not a name of a namespace" ;;
+	esac
+	say "ℹ️ cluster $(kc config view --minify -o 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null || :), namespace $NAMESPACE"
+}
+
+# alone ends the script if the cluster-wide rights are bound to an installation somewhere else.
+alone() {
+	home=$(kc get clusterrolebinding otc-route-manager --ignore-not-found -o 'jsonpath={.subjects[0].namespace}') ||
+		die 'cannot read clusterrolebinding otc-route-manager'
+	case $home in
+	'' | "$NAMESPACE") ;;
+	*) die "it is installed in namespace $home: use NAMESPACE=$home, or make undeploy NAMESPACE=$home first" ;;
+	esac
+}
+
+# exists KIND NAME. An API server that does not answer ends the script: it must not look like "no".
+exists() {
+	found=$(kc get "$1" "$2" --ignore-not-found -o name) || die "cannot read $1 $2"
+	[ -n "$found" ]
+}
+
+# filled KIND NAME: the keys that have a value, each with a space on both sides.
+filled() {
+	# shellcheck disable=SC2016
+	kc get "$1" "$2" --ignore-not-found -o 'go-template={{range $k, $v := .data}}{{if $v}} {{$k}} {{end}}{{end}}'
+}
+
+# unfilled: the names that neither the Secret nor the ConfigMap has a value for.
+unfilled() {
+	keys=$(filled secret $secret)$(filled configmap $config)
+	for name in $secret_names $config_names; do
+		case $name$keys in
+		*" $name "* | OS_PROJECT_NAME*" OS_PROJECT_ID "*) ;;
+		*) printf ' %s' "$name" ;;
+		esac
+	done
+}
+
+# forget makes kubectl lose track of the values in an object that somebody once gave to `kubectl apply`:
+# it would take away those that manifests.yaml does not have. The values stay.
+forget() {
+	docs=$(sh .make/render -only "$1" manifests.yaml)
+	say "$docs" | kc apply set-last-applied --create-annotation -f - >/dev/null
+}
+
+# absent_kinds: those of our kinds that this cluster does not know.
+absent_kinds() {
+	crds=$(kc api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null) || :
+	case $crds in *servicemonitors.*) ;; *) printf ' ServiceMonitor' ;; esac
+	case $crds in *prometheusrules.*) ;; *) printf ' PrometheusRule' ;; esac
+}

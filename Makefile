@@ -1,0 +1,133 @@
+# Recipes are plain sh. What is longer than a few lines lies in .make.
+IMAGE_NAME ?= otc-route-manager
+IMAGE_TAG ?= $(subst +,-,$(VERSION))
+REGISTRY ?=
+NAMESPACE ?= otc-route-manager
+IMAGE = $(if $(REGISTRY),$(REGISTRY:%/=%)/)$(IMAGE_NAME):$(IMAGE_TAG)
+
+GO ?= go
+DOCKER ?= docker
+KUBECTL ?= kubectl
+BUILDER ?= golang:1.26# the image that docker-build compiles in
+PLATFORM ?=# of the image, for example linux/amd64,linux/arm64
+DOCKER_FLAGS ?=
+TIMEOUT ?= 5m# how long deploy and restart wait
+PORT ?= 8080# of port-forward on this machine
+NODE ?=# logs, check and port-forward: only the pod on this node
+FUZZTIME ?= 30s
+
+# From git, or from the file that `make bundle` leaves. No time: the same commit gives the same bytes.
+VERSION ?= $(shell cut -d' ' -f1 .version 2>/dev/null || git describe --tags --always 2>/dev/null || echo dev)$(shell \
+	git status --porcelain -uno -- '*.go' go.mod go.sum Dockerfile 2>/dev/null | sed -n '1s/.*/-dirty/p')
+COMMIT ?= $(shell cut -d' ' -f2 .version 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS = -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+
+SCRIPTS = $(filter-out .make/tools,$(wildcard .make/*))
+CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' GO='$(GO)' TIMEOUT='$(TIMEOUT)'
+OURS = -n $(NAMESPACE) -l app.kubernetes.io/name=otc-route-manager
+POD = $(if $(NODE),"$$($(KUBECTL) get pods $(OURS) --field-selector spec.nodeName=$(NODE) -o name)",daemonset/otc-route-manager)
+TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/
+
+.PHONY: help setup create-secrets create-configmap deploy status check logs port-forward restart undeploy \
+	demo deps build test lint fuzz bench e2e docker-build docker-push vendor bundle sbom clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{name[++n] = $$1; what[n] = $$2} END {half = int((n + 1) / 2); \
+		for (i = 1; i <= half; i++) printf "  %-16s %-23s %-13s %s\n", name[i], what[i], name[i + half], what[i + half]}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  image      $(IMAGE)    REGISTRY IMAGE_NAME IMAGE_TAG'
+	@echo '  namespace  $(NAMESPACE)    NAMESPACE'
+	@echo '  start      make demo, then make docker-build docker-push setup deploy'
+
+setup: ## ask, check, store both
+	@$(CLUSTER) sh .make/setup
+
+create-secrets: ## store the credentials
+	@$(CLUSTER) sh .make/setup secrets
+
+create-configmap: ## store the settings
+	@$(CLUSTER) sh .make/setup configmap
+
+deploy: ## apply, wait for pods
+	@$(CLUSTER) sh .make/deploy
+
+status: ## pods and Node events
+	@$(KUBECTL) get daemonset,pods $(OURS) -o wide
+	@$(KUBECTL) -n default get events --field-selector involvedObject.kind=Node,source=otc-route-manager --sort-by=.lastTimestamp
+
+check: ## try each step in a pod
+	@$(KUBECTL) -n $(NAMESPACE) exec $(POD) -- /otc-route-manager -check
+
+logs: ## follow the logs
+	@$(KUBECTL) logs $(if $(NODE),-n $(NAMESPACE) $(POD),$(OURS) --prefix --max-log-requests=1000) --tail=50 --follow
+
+port-forward: ## metrics on localhost
+	@echo 'http://localhost:$(PORT)/ and http://localhost:$(PORT)/metrics, Ctrl-C ends it'
+	@$(KUBECTL) -n $(NAMESPACE) port-forward $(if $(NODE),$(POD),service/otc-route-manager-metrics) $(PORT):metrics
+
+restart: ## new pods, one by one
+	@$(KUBECTL) -n $(NAMESPACE) rollout restart daemonset/otc-route-manager
+	@$(CLUSTER) sh .make/wait
+
+undeploy: ## remove, routes stay
+	@$(CLUSTER) sh .make/undeploy
+
+demo: build ## see it work, no cluster
+	@$(GO) run ./node/demo -bin ./otc-route-manager
+
+deps: ## fetch the modules
+	$(GO) mod download
+	$(GO) mod verify
+
+build: ## ./otc-route-manager
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o otc-route-manager .
+
+test: ## with race detector
+	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E - >/dev/null 2>&1; then \
+		set -x; CGO_ENABLED=1 $(GO) test -race ./...; \
+	else \
+		echo 'No C compiler here: the tests run without the race detector.'; set -x; $(GO) test ./...; \
+	fi
+
+lint: ## gofmt vet staticcheck
+	@unformatted=$$(gofmt -l main*.go metrics node otc); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(TOOL) honnef.co/go/tools/cmd/staticcheck
+	.cache/staticcheck ./...
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
+
+fuzz: ## each for FUZZTIME
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[++n] = $$1} /^ok/ {for (i = 1; i <= n; i++) print $$2, f[i]; n = 0}' | \
+		while read -r package name; do \
+			echo "$$package $$name, $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+		done
+
+bench: ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+e2e: ## real API server
+	cd node/e2e && $(GO) test -v -count=1 -timeout 45m ./...
+
+docker-build: ## the image
+	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg BUILDER=$(BUILDER) \
+		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(DOCKER_FLAGS) -t $(IMAGE) .
+
+docker-push: ## push the image
+	@$(if $(findstring /,$(IMAGE)),,echo 'Where to? make docker-push REGISTRY=registry.example.com/team' >&2; exit 1)
+	$(DOCKER) push $(IMAGE)
+
+vendor: ## to build offline
+	$(GO) mod vendor
+
+bundle: vendor ## one archive, offline
+	@sh .make/bundle '$(VERSION)' '$(COMMIT)'
+
+sbom: ## bill of materials
+	$(TOOL) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
+	@mkdir -p dist
+	CGO_ENABLED=0 GOOS=linux .cache/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp -output dist/otc-route-manager.cdx.json
+
+clean: ## what was built
+	rm -rf otc-route-manager dist
