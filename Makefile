@@ -74,7 +74,8 @@ undeploy: ## remove, routes stay
 	@$(CLUSTER) sh .make/undeploy
 
 demo: build ## see it work, no cluster
-	@$(GO) run ./node/demo -bin ./otc-route-manager
+	@$(GO) build -o dist/demo ./node/demo
+	@exec dist/demo -bin ./otc-route-manager
 
 deps: ## fetch the modules
 	$(GO) mod download
