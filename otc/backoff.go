@@ -15,18 +15,13 @@ const (
 	throttleMax = 60 * time.Second
 )
 
-// again decides whether the failed attempt is repeated by this layer. Waiting
-// for throttling must leave time for one more attempt within the call.
+// again decides whether the failed attempt is repeated by this layer.
 func (k *call) again(ctx context.Context) bool {
 	switch {
+	case k.retries == maxRetries || !k.fits(ctx):
+		return false
 	case k.err.Reaction == Throttled:
 		k.reason = "throttled"
-		deadline, ok := ctx.Deadline()
-		wait := max(k.err.RetryAfter, throttleMin)
-		if k.err.RetryAfter > 0 {
-			wait = k.err.RetryAfter
-		}
-		return !ok || time.Until(deadline) > wait+connectTimeout
 	case k.method != http.MethodGet || k.err.Reaction != Transient:
 		return false
 	case k.err.Status == 0:
@@ -39,20 +34,31 @@ func (k *call) again(ctx context.Context) bool {
 	return true
 }
 
-// backoff returns the wait before the next attempt: full jitter under an
-// exponential cap; after throttling what Retry-After says, else 10 to 60 s as far
-// as the call's time goes.
+// fits reports whether the wait that the answer calls for leaves time for one
+// more attempt within the call.
+func (k *call) fits(ctx context.Context) bool {
+	wait := k.err.RetryAfter
+	if wait == 0 && k.err.Reaction == Throttled {
+		wait = throttleMin
+	}
+	deadline, ok := ctx.Deadline()
+	return !ok || wait == 0 || time.Until(deadline) > wait+connectTimeout
+}
+
+// backoff returns the wait before the next attempt: what Retry-After says, else
+// after throttling 10 to 60 s as far as the call's time goes, else full jitter
+// under an exponential cap.
 func backoff(_, _ time.Duration, attempt int, resp *http.Response) time.Duration {
 	if resp == nil {
 		return jitter(attempt)
 	}
 	ctx := resp.Request.Context()
 	k := callOf(ctx)
-	if k.err.Reaction != Throttled {
-		return jitter(attempt)
-	}
-	if k.err.RetryAfter > 0 {
+	switch {
+	case k.err.RetryAfter > 0:
 		return k.err.RetryAfter
+	case k.err.Reaction != Throttled:
+		return jitter(attempt)
 	}
 	limit := throttleMax
 	if deadline, ok := ctx.Deadline(); ok {

@@ -3,6 +3,7 @@ package otc
 import (
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -82,8 +83,8 @@ func versioned(raw, projectID string) (string, error) {
 	if i := slices.IndexFunc(segments, isVersion); i >= 0 {
 		segments = segments[:i]
 	}
-	u.Path, u.RawPath, u.RawQuery, u.Fragment = "", "", "", ""
-	return u.JoinPath(append(segments, "v1", projectID)...).String(), nil
+	base := url.URL{Scheme: u.Scheme, Host: u.Host, Path: path.Join("/", path.Join(segments...), "v1", projectID)}
+	return base.String(), nil
 }
 
 // isVersion reports whether a path segment is "v1", "v2.1" and the like.

@@ -27,7 +27,8 @@ const (
 	connectTimeout = 5 * time.Second
 	attemptTimeout = 20 * time.Second
 	callTimeout    = 60 * time.Second // all attempts of one call and the waits between them
-	maxBody        = 1 << 20          // bytes of an answer that are read
+	maxRetries     = 5
+	maxBody        = 1 << 20 // bytes of an answer that are read
 )
 
 // The operations as error texts and metrics name them.
@@ -56,6 +57,7 @@ type Config struct {
 	UserAgent   string                         // "": Go's
 	Transport   http.RoundTripper              // nil: a pooled transport with the timeouts of this package
 	Observer    Observer                       // nil: nobody counts
+	OneLogin    bool                           // a refused token is not replaced
 }
 
 // An Observer is told of every attempt on the wire. Its methods may be called
@@ -96,8 +98,8 @@ func New(cfg Config, log *slog.Logger) *Client {
 			},
 		},
 		Logger:         quiet{log},
-		RetryMax:       5,
-		RequestLogHook: func(_ retryablehttp.Logger, r *http.Request, _ int) { callOf(r.Context()).started = time.Now() },
+		RetryMax:       maxRetries,
+		RequestLogHook: func(_ retryablehttp.Logger, r *http.Request, n int) { callOf(r.Context()).begin(n) },
 		CheckRetry:     c.checkRetry,
 		Backoff:        backoff,
 		ErrorHandler:   retryablehttp.PassthroughErrorHandler,
@@ -130,12 +132,15 @@ type call struct {
 	body               []byte
 	secrets            []Secret // must not come back in an error
 
+	retries int       // so far
 	started time.Time // of the attempt on the wire
 	header  http.Header
 	answer  []byte
 	err     *Error // of the last attempt
 	reason  string // of the last retry
 }
+
+func (k *call) begin(retries int) { k.retries, k.started = retries, time.Now() }
 
 type callKey struct{}
 
@@ -146,13 +151,13 @@ func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 func (c *Client) do(ctx context.Context, k *call, path string, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	s, _, err := c.session(ctx, nil, k.service)
+	s, _, err := c.session(ctx, nil, k.operation)
 	if err != nil {
 		return err
 	}
 	err = c.sendAs(ctx, s, k, path)
-	if ReactionTo(err) == Relogin && err != nil {
-		fresh, due, renewErr := c.session(ctx, s, k.service)
+	if ReactionTo(err) == Relogin && err != nil && !c.cfg.OneLogin {
+		fresh, due, renewErr := c.session(ctx, s, k.operation)
 		switch {
 		case renewErr != nil:
 			return renewErr
@@ -178,8 +183,8 @@ func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) e
 	}
 	k.secrets = []Secret{s.token}
 	err := c.send(ctx, k)
-	if e, ok := errors.AsType[*Error](err); err == nil || ok && e.Status != 0 && e.Reaction != Relogin {
-		s.accepted.Store(k.service, true)
+	if e, ok := errors.AsType[*Error](err); k.operation == s.cause && (err == nil || ok && e.tookToken()) {
+		s.cured.Store(true)
 	}
 	return err
 }
@@ -251,26 +256,25 @@ func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error)
 func (k *call) judge(resp *http.Response, err error) *Error {
 	e := &Error{Service: k.service, Operation: k.operation, Reaction: Transient}
 	if resp != nil {
-		e.RequestID = first(resp.Header.Get("X-Request-Id"), resp.Header.Get("X-Openstack-Request-Id"))
+		e.RequestID = k.show(first(resp.Header.Get("X-Request-Id"), resp.Header.Get("X-Openstack-Request-Id")))
 	}
 	switch {
 	case err != nil && isBadCertificate(err):
 		e.Err, e.Reaction, e.Cure = bare(err), Permanent, "if a private CA signs this endpoint, name its PEM file in OS_CACERT"
 	case err != nil:
-		e.Err = bare(err)
+		e.Err, e.Cure = bare(err), cureReach
 	case len(k.answer) > maxBody:
-		e.Err = fmt.Errorf("the answer is larger than %d bytes", maxBody)
+		e.Err, e.Cure = fmt.Errorf("the answer is larger than %d bytes", maxBody), cureUnknown
 	case resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusAccepted:
 		if len(k.answer) == 0 || json.Valid(k.answer) {
 			return nil
 		}
-		e.Err = errors.New("the answer is not JSON: " + clip(k.redact(plain(k.answer))))
+		e.Err, e.Cure = errors.New("the answer is not JSON: "+k.show(plain(k.answer))), cureReach
 	default:
 		var id string
 		e.Status = resp.StatusCode
 		e.Code, e.Message, id = decodeError(k.answer)
-		e.Message = k.redact(e.Message)
-		e.RequestID = first(id, e.RequestID)
+		e.Code, e.Message, e.RequestID = k.show(e.Code), k.show(e.Message), first(k.show(id), e.RequestID)
 		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 		e.decide()
 	}
@@ -280,17 +284,24 @@ func (k *call) judge(resp *http.Response, err error) *Error {
 // malformed is the error for an answer that says success and makes no sense.
 func (k *call) malformed(err error) *Error {
 	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("unusable answer: %w", err), Reaction: Transient,
-		RequestID: k.header.Get("X-Request-Id")}
+		Cure: cureUnknown, RequestID: k.show(k.header.Get("X-Request-Id"))}
 }
 
-// redact removes the call's secrets from a message of the cloud.
-func (k *call) redact(s string) string {
+// show makes the cloud's words fit for an error: without the call's secrets, as
+// such or as JSON writes them (twice if JSON quotes JSON), and only then shortened.
+func (k *call) show(s string) string {
 	for _, secret := range k.secrets {
-		if v := secret.Reveal(); v != "" {
-			s = strings.ReplaceAll(s, v, redacted)
+		form := secret.Reveal()
+		for range 3 {
+			if form == "" {
+				break
+			}
+			s = strings.ReplaceAll(s, form, redacted)
+			quoted, _ := json.Marshal(form)
+			form = string(quoted[1 : len(quoted)-1])
 		}
 	}
-	return s
+	return clip(s)
 }
 
 // bare strips the method and URL that package http puts around an error.

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,7 +36,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Err.Error())
 	default:
 		fmt.Fprintf(&b, "HTTP %d", e.Status)
-		if e.Code != "" {
+		if e.Code != "" && e.Code != strconv.Itoa(e.Status) { // IAM may repeat it
 			b.WriteString(" " + e.Code)
 		}
 		if e.Message != "" {
@@ -44,6 +47,12 @@ func (e *Error) Error() string {
 		b.WriteString(": " + e.Cure)
 	}
 	return b.String()
+}
+
+// tookToken reports whether the answer is one that only a good token gets: not
+// the gateway's or a proxy's failure on the way, and no refusal of the token.
+func (e *Error) tookToken() bool {
+	return e.Status/100 == 4 && e.Reaction != Relogin && e.Reaction != Throttled
 }
 
 // Unwrap returns the transport's error.
@@ -108,7 +117,8 @@ type wireError struct {
 // decodeError reads the five shapes: {code,message} of VPC, {error_code,
 // error_msg} of IAM and the gateway, {error:{…}} of IAM and ECS, {fault:{…}} of
 // the compute API and {message,request_id} of the gateway. A body that is none
-// of them gives a message made of its text.
+// of them gives a message made of its text. Nothing is shortened or on one line
+// yet: secrets have to be removed first.
 func decodeError(body []byte) (code, message, requestID string) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
@@ -116,26 +126,40 @@ func decodeError(body []byte) (code, message, requestID string) {
 	}
 	var w wireError
 	_ = json.Unmarshal(body, &w)
-	if w.Code == "" && w.Message == "" && w.ErrorCode == "" && w.ErrorMsg == "" {
-		for name, raw := range members {
-			var inner wireError
-			if json.Unmarshal(raw, &inner) != nil || inner == (wireError{}) {
-				continue
-			}
-			inner.RequestID = text(first(string(inner.RequestID), string(w.RequestID)))
-			w = inner
-			if name != "error" { // the compute API names the fault by the key
-				w.Code = text(name)
-			}
-			break
-		}
+	if w.empty() {
+		w = innerError(members, w)
 	}
 	code = first(string(w.ErrorCode), string(w.Code))
 	message = first(string(w.ErrorMsg), string(w.Message))
 	if isCode(message) && !isCode(code) { // one documented ECS answer swaps them
 		code, message = message, code
 	}
-	return code, clip(message), string(w.RequestID)
+	if code == "" && message == "" && len(members) > 0 {
+		message = plain(body)
+	}
+	return code, message, string(w.RequestID)
+}
+
+func (w wireError) empty() bool {
+	return w.Code == "" && w.Message == "" && w.ErrorCode == "" && w.ErrorMsg == ""
+}
+
+// innerError returns the first error that is the value of a member, "error"
+// before all others, or outer if there is none.
+func innerError(members map[string]json.RawMessage, outer wireError) wireError {
+	names := append([]string{"error"}, slices.Sorted(maps.Keys(members))...)
+	for _, name := range names {
+		var inner wireError
+		if json.Unmarshal(members[name], &inner) != nil || inner.empty() {
+			continue
+		}
+		if name != "error" { // the compute API names the fault by the key
+			inner.Code = text(name)
+		}
+		inner.RequestID = text(first(string(inner.RequestID), string(outer.RequestID)))
+		return inner
+	}
+	return outer
 }
 
 // isCode reports whether s looks like "VPC.2812", "Ecs.0114" or "APIGW.0101".
@@ -149,11 +173,11 @@ func isCode(s string) bool {
 // plain makes a message of a body that is not JSON: nothing, text, or HTML from
 // a proxy.
 func plain(body []byte) string {
-	s := strings.Join(strings.Fields(string(body)), " ")
+	s := strings.TrimSpace(string(body))
 	if strings.HasPrefix(s, "<") {
 		return "an HTML page instead of an API answer (from a proxy?)"
 	}
-	return clip(s)
+	return s
 }
 
 // clip keeps messages short and on one line.

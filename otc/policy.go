@@ -42,6 +42,13 @@ const (
 	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
 	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
 	curePolicy  = "grant %s to the user's group in this project; it takes effect with the next token"
+	cureToken   = "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"
+	cureOutage  = "the cloud has trouble: wait; if it lasts, give the request id to the provider's support"
+	cureBusy    = "too many calls by this user: wait; if it lasts, raise DRIFT_CHECK_INTERVAL and look for who else uses this user"
+	cureWriter  = "somebody else writes to this route table: wait; if it lasts, Cloud Trace Service tells who"
+	cureUnknown = "nobody expected this answer: give the request id to the provider's support"
+	cureFull    = "the route table is full (200 routes): remove routes, or give some subnets another table"
+	cureReach   = "check the way from here to the endpoint: DNS, proxy, firewall"
 )
 
 // policy is the retry table: the first rule that matches decides. It follows the
@@ -49,35 +56,39 @@ const (
 func policy() []rule {
 	return []rule{
 		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is final.
-		{operation: "login", status: 401, code: "IAM.0061", reaction: Refused, cure: "the user is locked for 15 minutes after too many failed logins: find who else uses this user with a wrong password"},
-		{operation: "login", status: 401, reaction: Refused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets)"},
+		{operation: "login", status: 401, code: "IAM.0061", reaction: Refused, cure: "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"},
+		{operation: "login", status: 401, reaction: Refused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets); five refusals in a row lock the user"},
 		{operation: "login", status: 403, code: "IAM.0081", reaction: Permanent, cure: "the user may only use the console: allow programmatic access in IAM"},
 		{operation: "login", status: 403, code: "IAM.0082", reaction: Permanent, cure: "the user is disabled: enable it in IAM"},
 		{operation: "login", status: 403, reaction: Permanent, cure: "the user may not log in to this project: check OS_PROJECT_NAME and the user's groups in IAM"},
 		{operation: "login", status: 404, code: "IAM.0004", reaction: Permanent, cure: "OS_DOMAIN_NAME or OS_PROJECT_NAME does not exist or is not visible to this user"},
-		{operation: "login", status: 404, reaction: Permanent, cure: "check OS_AUTH_URL"},
+		{operation: "login", status: 404, reaction: Permanent, cure: "check OS_AUTH_URL: this is not the IAM API"},
 		{operation: "login", status: 400, reaction: Permanent, cure: "check OS_DOMAIN_NAME, OS_PROJECT_NAME and OS_AUTH_URL"},
-		{status: 410, code: "IAM.0020", reaction: Throttled}, // IAM fails over to another region
+		{service: "iam", status: 410, reaction: Throttled, cure: cureOutage}, // IAM.0020: it fails over to another region
 
 		// Tokens refused by the services. Some say so with 403.
 		{status: 401, code: "VPC.0005", reaction: Relogin, cure: cureAccount},
 		{status: 401, code: "VPC.0009", reaction: Relogin, cure: cureAccount},
 		{status: 401, code: ".0307", reaction: Relogin, cure: "the token belongs to another region: check OS_REGION_NAME against OS_AUTH_URL and OS_PROJECT_NAME"},
-		{status: 401, reaction: Relogin, cure: "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"},
-		{status: 403, message: "x-auth-token is invalid", reaction: Relogin},
+		{status: 401, reaction: Relogin, cure: cureToken},
+		{status: 403, message: "x-auth-token is invalid", reaction: Relogin, cure: cureToken},
 
 		// Throttling, the ECS flow limit with its 202 included.
 		{status: 429, reaction: Throttled},
-		{status: 202, reaction: Throttled},
+		{service: "ecs", status: 202, reaction: Throttled},
+		{status: 202, code: "Common.0024", reaction: Throttled},
+		{status: 202, reaction: Transient}, // a PUT may yet be applied
 		{status: 413, message: "threshold", reaction: Throttled},
+
+		{status: 405, reaction: Permanent}, // the gateway's own quota among them
 
 		// What a PUT on a route table meets.
 		{status: 400, code: "VPC.2800", reaction: Split},
-		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: "the route table is full (200 routes): remove routes, or give some subnets another table"},
+		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: cureFull},
 		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Reread},
 		{operation: opUpdateTable, status: 409, reaction: Reread},
 		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Reread, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
-		{status: 409, message: "quota", reaction: Quota},
+		{status: 409, message: "quota", reaction: Quota, cure: cureFull},
 
 		// 400 that is a passing failure behind the API.
 		{status: 400, code: "VPC.0004", reaction: Transient},
@@ -103,7 +114,8 @@ func policy() []rule {
 		{status: 404, code: "Ecs.0114", reaction: Permanent},
 		{status: 404, code: "Ecs.0614", reaction: Permanent},
 		{status: 404, code: "itemNotFound", reaction: Permanent},
-		{operation: opTable, status: 404, code: "", message: "api", reaction: Permanent, cure: cureConfig},
+		{status: 404, code: ".0101", reaction: Permanent, cure: cureConfig},
+		{status: 404, message: "api not found", reaction: Permanent, cure: cureConfig},
 		{operation: opTable, status: 404, reaction: Permanent, cure: "check ROUTE_TABLE_ID, OS_PROJECT_NAME and OS_REGION_NAME"},
 		{operation: opUpdateTable, status: 404, reaction: Permanent, cure: "check ROUTE_TABLE_ID, OS_PROJECT_NAME and OS_REGION_NAME"},
 		{status: 404, reaction: Permanent, cure: cureConfig},
@@ -142,9 +154,28 @@ func (e *Error) decide() {
 			break
 		}
 	}
-	if e.Cure == curePolicy {
+	switch e.Cure {
+	case curePolicy:
 		e.Cure = strings.Replace(curePolicy, "%s", permission(e.Operation), 1)
+	case "":
+		e.Cure = usualCure(e)
 	}
+}
+
+// usualCure is for answers that no person has caused; "" for those that are no
+// trouble, such as a server that is gone.
+func usualCure(e *Error) string {
+	switch {
+	case e.Reaction == Transient:
+		return cureOutage
+	case e.Reaction == Throttled:
+		return cureBusy
+	case e.Reaction == Reread:
+		return cureWriter
+	case e.Reaction == Permanent && e.Status != http.StatusNotFound:
+		return cureUnknown
+	}
+	return ""
 }
 
 // permission names the IAM action that a call needs (permission tables of the

@@ -227,17 +227,17 @@ func (c *Client) UpdateRoutes(ctx context.Context, id string, ch Changes) error 
 }
 
 // guard is the last look at what goes to the cloud: every destination lies
-// strictly inside an allowed range and is named once, and what is written is an
-// ecs route to a server.
+// strictly inside an allowed range and is named once, what is added is spelled
+// canonically, and what is written is an ecs route to a server.
 func (ch Changes) guard(allowed []netip.Prefix) error {
 	if ch.Empty() {
 		return fmt.Errorf("%w: no change", ErrGuard)
 	}
 	seen := map[netip.Prefix]bool{}
-	for _, r := range slices.Concat(ch.Add, ch.Mod, ch.Del) {
+	for i, r := range slices.Concat(ch.Add, ch.Mod, ch.Del) {
 		p := ParseDestination(r.spelled()) // what the cloud will read
 		switch {
-		case p != r.Destination:
+		case p != r.Destination, i < len(ch.Add) && r.spelled() != p.String():
 			return fmt.Errorf("%w: %s is spelled %q", ErrGuard, r.Destination, r.spelled())
 		case !Inside(p, allowed):
 			return fmt.Errorf("%w: %s is not strictly inside a permitted range", ErrGuard, r.spelled())
@@ -285,7 +285,7 @@ func IsUUID(s string) bool {
 // Login makes sure that there is a token and returns its project id, its end and
 // the base URLs in use by service.
 func (c *Client) Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error) {
-	s, _, err := c.session(ctx, nil, "iam")
+	s, _, err := c.session(ctx, nil, opLogin)
 	if err != nil {
 		return "", time.Time{}, nil, err
 	}

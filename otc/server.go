@@ -100,10 +100,12 @@ func (c *Client) ServersByName(ctx context.Context, name string) ([]Server, erro
 // list may be a missing permission.
 func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.servers(ctx, "", "") }
 
-// servers reads all pages of a server list, filtered unless filter is "". The API's offset is a page
-// number from 1, and rows may move between pages while we read.
+// servers reads all pages of a server list, filtered unless filter is "". The
+// API's offset is a page number from 1, and rows may move between pages while we
+// read.
 func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, error) {
 	var all []Server
+	rows := 0
 	for page := 1; page <= maxPages; page++ {
 		var answer struct {
 			Count   int      `json:"count"`
@@ -122,7 +124,9 @@ func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, e
 				all = append(all, s)
 			}
 		}
-		if n := len(answer.Servers); n == 0 || answer.Count > 0 && page*pageSize >= answer.Count || answer.Count == 0 && n < pageSize {
+		n := len(answer.Servers)
+		rows += n
+		if n == 0 || answer.Count > 0 && rows >= answer.Count || answer.Count == 0 && n < pageSize {
 			return all, nil
 		}
 	}

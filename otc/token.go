@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,14 +18,14 @@ const (
 
 // A session is a token and what came with it.
 type session struct {
-	token    Secret
-	project  string
-	expires  time.Time
-	renewAt  time.Time
-	base     map[string]string // service → base URL ending in the project id
-	relogin  bool              // asked for because a service refused the one before
-	accepted sync.Map          // services that took this token
-	began    time.Time
+	token   Secret
+	project string
+	expires time.Time
+	renewAt time.Time
+	base    map[string]string // service → base URL ending in the project id
+	began   time.Time
+	cause   string      // the operation that was refused with the token before; "": none
+	cured   atomic.Bool // that operation takes this token
 }
 
 // A LoginRefusedError says that IAM refused the credentials. Nothing is sent to
@@ -61,9 +61,9 @@ func (c *Client) lock(ctx context.Context) error {
 func (c *Client) unlock() { <-c.gate }
 
 // session returns the current token or logs in for one. stale is a session that
-// a service has refused, or nil. The boolean is false if a new login is not due:
-// a token that was itself the answer to a 401 is refused by the same service.
-func (c *Client) session(ctx context.Context, stale *session, service string) (*session, bool, error) {
+// an operation was refused with, or nil. The boolean is false if a new login is
+// not due: the refused token is itself the answer to a 401, and did not help.
+func (c *Client) session(ctx context.Context, stale *session, operation string) (*session, bool, error) {
 	if err := c.lock(ctx); err != nil {
 		return nil, false, err
 	}
@@ -73,7 +73,7 @@ func (c *Client) session(ctx context.Context, stale *session, service string) (*
 		return cur, true, nil
 	}
 	if stale != nil && cur == stale {
-		if _, ok := stale.accepted.Load(service); !ok && stale.relogin && time.Since(stale.began) < loginPause {
+		if stale.cause != "" && !stale.cured.Load() && time.Since(stale.began) < loginPause {
 			return nil, false, nil
 		}
 		c.retried("relogin")
@@ -85,7 +85,9 @@ func (c *Client) session(ctx context.Context, stale *session, service string) (*
 		}
 		return nil, true, err
 	}
-	next.relogin = stale != nil
+	if stale != nil {
+		next.cause = operation
+	}
 	c.current = next
 	c.tokenExpiry(next.expires)
 	return next, true, nil
@@ -107,7 +109,7 @@ func (c *Client) CredentialsChanged() bool {
 func (c *Client) login(ctx context.Context) (*session, error) {
 	user, password, err := c.cfg.Credentials()
 	if err != nil {
-		return nil, &Error{Service: "iam", Operation: opLogin, Err: err, Reaction: Permanent}
+		return nil, &Error{Service: "iam", Operation: opLogin, Err: err, Reaction: Permanent, Cure: "is Secret otc-credentials there, and mounted?"}
 	}
 	if r := c.refused; r != nil {
 		if r.user == user && r.password.Equal(password) && time.Now().Before(r.err.Until) {
@@ -151,7 +153,8 @@ func (c *Client) postToken(ctx context.Context, user string, password Secret) (*
 	}
 	project := first(answer.Token.Project.ID, c.cfg.ProjectID)
 	if project == "" {
-		return nil, call.malformed(errors.New("the token belongs to no project: check OS_PROJECT_NAME"))
+		return nil, &Error{Service: call.service, Operation: call.operation, Err: errors.New("the token belongs to no project"),
+			Reaction: Permanent, Cure: "check OS_PROJECT_NAME"}
 	}
 	s := &session{token: NewSecret(token), project: project, base: map[string]string{}, began: time.Now()}
 	s.expires, s.renewAt = lifetime(s.began, answer.Token.IssuedAt, answer.Token.ExpiresAt)
@@ -160,8 +163,9 @@ func (c *Client) postToken(ctx context.Context, user string, password Secret) (*
 
 // locate fills in the base URLs.
 func (s *session) locate(cfg Config, catalog []catalogEntry) error {
-	for service, override := range map[string]string{"vpc": cfg.VPCEndpoint, "ecs": cfg.ECSEndpoint} {
-		base, err := endpoint(catalog, service, override, cfg.Region, s.project)
+	overrides := map[string]string{"vpc": cfg.VPCEndpoint, "ecs": cfg.ECSEndpoint}
+	for _, service := range []string{"vpc", "ecs"} { // always the same one is told first
+		base, err := endpoint(catalog, service, overrides[service], cfg.Region, s.project)
 		if err != nil {
 			return &Error{Service: service, Operation: "endpoint", Err: err, Reaction: Permanent}
 		}
@@ -171,16 +175,17 @@ func (s *session) locate(cfg Config, catalog []catalogEntry) error {
 }
 
 // lifetime returns when a token ends and when to replace it, by this machine's
-// clock. A token without a readable end lasts the documented 24 hours; one that
-// lives shorter than twice the margin is replaced at half its life.
+// clock. A token without a readable end lasts the documented 24 hours, and none
+// lasts longer; one that lives shorter than twice the margin is replaced at half
+// its life.
 func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.Time) {
 	expires, err := time.Parse(time.RFC3339, expiresAt)
 	issued, errIssued := time.Parse(time.RFC3339, issuedAt)
 	if errIssued == nil && now.Sub(issued).Abs() > time.Minute {
 		expires = now.Add(expires.Sub(issued)) // the clocks disagree
 	}
-	if err != nil || !expires.After(now) {
-		expires = now.Add(24 * time.Hour)
+	if day := now.Add(24 * time.Hour); err != nil || !expires.After(now) || expires.After(day) {
+		expires = day
 	}
 	renewAt = expires.Add(-renewBefore)
 	if half := now.Add(expires.Sub(now) / 2); renewAt.Before(half) {

@@ -1,0 +1,212 @@
+package otc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// every call of the client, by the name in errors and metrics.
+func everyCall() map[string]func(context.Context, *Client) error {
+	return map[string]func(context.Context, *Client) error{
+		"vpc get_route_table": func(ctx context.Context, c *Client) error {
+			_, err := c.RouteTable(ctx, otctest.TableID)
+			return err
+		},
+		"vpc update_route_table": func(ctx context.Context, c *Client) error {
+			return c.UpdateRoutes(ctx, otctest.TableID, Changes{Add: []Route{route("10.128.4.0/23")}})
+		},
+		"ecs get_server": func(ctx context.Context, c *Client) error {
+			_, err := c.Server(ctx, one)
+			return err
+		},
+		"ecs list_servers": func(ctx context.Context, c *Client) error {
+			_, err := c.ServersByIP(ctx, netip.MustParseAddr("10.20.0.11"))
+			return err
+		},
+		"vpc list_ports": func(ctx context.Context, c *Client) error {
+			_, err := c.Ports(ctx, one)
+			return err
+		},
+	}
+}
+
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	for _, call := range everyCall() {
+		if err := call(t.Context(), w.client); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var paths []string
+	for _, r := range w.Requests() {
+		paths = append(paths, r.Method+" "+r.Host+r.Path)
+		if strings.HasSuffix(r.Path, "/") || strings.Contains(r.Path, "//") {
+			t.Errorf("got path %s: a slash too many is another API", r.Path)
+		}
+		if got := r.Header.Get("User-Agent"); got != "otc-route-manager/test" {
+			t.Errorf("%s: got User-Agent %q", r.Op, got)
+		}
+		if got := r.Header.Get("Accept"); got != "application/json" {
+			t.Errorf("%s: got Accept %q", r.Op, got)
+		}
+		if got := r.Header.Get("Content-Type"); (got == "application/json;charset=utf8") != (r.Method != "GET") {
+			t.Errorf("%s: got Content-Type %q", r.Op, got)
+		}
+		if got := r.Header.Get("X-Auth-Token"); (got == w.Tokens()[0]) != (r.Op != otctest.OpLogin) {
+			t.Errorf("%s: got a token of %d bytes", r.Op, len(got))
+		}
+		if r.Method == "GET" && len(r.Body) > 0 {
+			t.Errorf("%s: got a body %q", r.Op, r.Body)
+		}
+	}
+	slices.Sort(paths)
+	const vpc, ecs, project = "vpc.eu-de.otc.t-systems.com", "ecs.eu-de.otc.t-systems.com", "/v1/" + otctest.ProjectID
+	want := []string{
+		"GET " + ecs + project + "/cloudservers/" + one,
+		"GET " + ecs + project + "/cloudservers/detail",
+		"GET " + vpc + project + "/routetables/" + otctest.TableID,
+		"GET " + vpc + "/v2.0/ports",
+		"POST iam.eu-de.otc.t-systems.com/v3/auth/tokens",
+		"PUT " + vpc + project + "/routetables/" + otctest.TableID,
+	}
+	if !slices.Equal(paths, want) {
+		t.Errorf("got  %q\nwant %q", paths, want)
+	}
+}
+
+// Ids that are no UUIDs could become another path; they never leave.
+func TestIdsAreChecked(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"", "x", "../vpcs/x", strings.Repeat("a", 36), one + "/", one + "?x", strings.ReplaceAll(one, "-", "_"), "ä" + one[2:]} {
+		_, err1 := w.client.RouteTable(t.Context(), id)
+		err2 := w.client.UpdateRoutes(t.Context(), id, Changes{Add: []Route{route("10.128.4.0/23")}})
+		_, err3 := w.client.Server(t.Context(), id)
+		_, err4 := w.client.Ports(t.Context(), id)
+		for i, err := range []error{err1, err2, err3, err4} {
+			if err == nil || !strings.Contains(err.Error(), "not a UUID") {
+				t.Errorf("%q, call %d: got %v", id, i+1, err)
+			}
+		}
+	}
+	w.wantCalls("", 0)
+	if !IsUUID(strings.ToUpper(one)) {
+		t.Error("upper case is no UUID")
+	}
+}
+
+func TestAnswersUpToOneMiB(t *testing.T) {
+	body := []byte(`{"routetable":{"id":"` + otctest.TableID + `","routes":[]}}`)
+	for _, size := range []int{1 << 20, 1<<20 + 1, 64 << 20} {
+		inBubble(t, func(t *testing.T, w *world) {
+			padded := append(bytes.Repeat([]byte(" "), size-len(body)), body...)
+			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Body: padded})
+			if err := w.read(); (err == nil) != (size <= 1<<20) {
+				t.Errorf("%d bytes: got %v", size, err)
+			}
+		})
+	}
+}
+
+// The observer hears of every attempt, and of every repetition.
+func TestObserver(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Set(func(k *otctest.Knobs) { k.Latency = 40 * time.Millisecond })
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 503})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Reset: true})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 429})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 400, Code: "VPC.0004"})
+		w.mustRead()
+		want := "map[iam login 201:1 vpc get_route_table 200:1 vpc get_route_table 400:1 vpc get_route_table 429:1 " +
+			"vpc get_route_table 503:1 vpc get_route_table error:1] map[connection:1 server_error:1 throttled:1 transient:1]"
+		if got := w.count.String(); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+		if w.count.took != 40*time.Millisecond {
+			t.Errorf("got %v for the last request, want 40ms", w.count.took)
+		}
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: 503})
+		_ = w.read()
+		if got := w.count.retries["server_error"]; got != 1+5 {
+			t.Errorf("got %d repetitions, want 6: the last failure is not repeated", got)
+		}
+	})
+}
+
+func TestClientWithoutObserverAndLog(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Observer = nil })
+	w.client = New(w.client.cfg, nil)
+	w.RevokeTokens()
+	w.mustRead()
+	w.RevokeTokens()
+	w.mustRead()
+}
+
+// Errors name the service, the operation, the cause, the request id and the cure.
+func TestErrorText(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault otctest.Fault
+		want  string
+	}{
+		{"code and message", otctest.Fault{Status: 400, Code: "VPC.0007", Message: "Wrong project."},
+			`vpc get route table: HTTP 400 VPC.0007 "Wrong project.": ` + cureProject},
+		{"no code", otctest.Fault{Status: 404, Shape: otctest.ShapeMessage, Message: "API not found"},
+			`vpc get route table: HTTP 404 "API not found": ` + cureConfig},
+		{"permission", otctest.Fault{Status: 403, Code: "VPC.2201", Message: "No."},
+			`vpc get route table: HTTP 403 VPC.2201 "No.": grant vpc:routeTables:get to the user's group in this project; it takes effect with the next token`},
+		{"empty", otctest.Fault{Status: 418, Body: []byte{}}, `vpc get route table: HTTP 418`},
+		{"a page", otctest.Fault{Status: 405, Shape: otctest.ShapeHTML}, `vpc get route table: HTTP 405 "an HTML page instead of an API answer (from a proxy?)"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			tt.fault.Op = otctest.OpTableGet
+			w.Fail(tt.fault)
+			err := w.read()
+			if got := err.Error(); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			if id := RequestIDOf(err); len(id) != 32 || strings.Contains(err.Error(), id) || !strings.Contains(w.log.String(), id) {
+				t.Errorf("got request id %q; want 32 letters, in the log and not in the text", id)
+			}
+		})
+	}
+	if got := RequestIDOf(errors.New("x")) + RequestIDOf(nil); got != "" {
+		t.Errorf("got request id %q of an error without", got)
+	}
+}
+
+// The id of the request is in the body or in one of two headers.
+func TestRequestID(t *testing.T) {
+	for _, tt := range []struct {
+		header, body, want string
+	}{
+		{"X-Request-Id", `{"code":"VPC.0002"}`, "h1"},
+		{"X-Openstack-Request-Id", `{"code":"VPC.0002"}`, "h1"},
+		{"X-Request-Id", `{"error_code":"APIGW.0201","request_id":"b1"}`, "b1"},
+		{"X-Request-Id", `{"message":"x","request_id":""}`, "h1"},
+	} {
+		w := newWorld(t, func(c *Config) {
+			cloud := c.Transport
+			c.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				resp, err := cloud.RoundTrip(r)
+				if resp != nil && resp.StatusCode != http.StatusCreated {
+					resp.Header = http.Header{tt.header: {"h1"}}
+				}
+				return resp, err
+			})
+		})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 400, Body: []byte(tt.body)})
+		if got := RequestIDOf(w.read()); got != tt.want {
+			t.Errorf("%s, %s: got %q, want %q", tt.header, tt.body, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,178 @@
+package otc
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// refused are destinations that R1 forbids, each as it could come by mistake.
+func refused() map[string]Route {
+	with := func(destination string, edit func(*Route)) Route {
+		r := route(destination)
+		if edit != nil {
+			edit(&r)
+		}
+		return r
+	}
+	return map[string]Route{
+		"the default route":           with("0.0.0.0/0", nil),
+		"the IPv6 default route":      with("::/0", nil),
+		"half of the world":           with("0.0.0.0/1", nil),
+		"the whole range":             with("10.128.0.0/14", nil),
+		"more than the range":         with("10.128.0.0/13", nil),
+		"the whole IPv6 range":        with("fd01::/48", nil),
+		"outside":                     with("10.132.0.0/23", nil),
+		"the VPC's own":               with("10.20.0.0/24", nil),
+		"IPv6 outside":                with("fd02::/64", nil),
+		"IPv4 in IPv6":                with("::ffff:10.128.4.0/119", nil),
+		"no destination":              with("10.128.4.0/23", func(r *Route) { r.Destination = netip.Prefix{} }),
+		"host bits":                   with("10.128.4.7/23", nil),
+		"spelled as another":          with("10.128.4.0/23", func(r *Route) { r.Spelling = "10.128.6.0/23" }),
+		"spelled as the default":      with("10.128.4.0/23", func(r *Route) { r.Spelling = "0.0.0.0/0" }),
+		"spelled longer":              with("10.128.4.0/23", func(r *Route) { r.Spelling = "10.128.4.0/24" }),
+		"no CIDR":                     with("10.128.4.0/23", func(r *Route) { r.Spelling = "pl-1" }),
+		"outside in its own spelling": with("10.20.0.0/24", func(r *Route) { r.Spelling = "10.20.0.0/24" }),
+	}
+}
+
+// R1: no destination leaves but those strictly inside a permitted range, whatever
+// the planner said. Nothing at all is sent, not even a login.
+func TestR1NothingOutsideTheRangesLeaves(t *testing.T) {
+	good := route("10.128.8.0/23")
+	for name, r := range refused() {
+		for _, ch := range []Changes{{Add: []Route{r}}, {Mod: []Route{r}}, {Del: []Route{r}},
+			{Add: []Route{good, r}}, {Add: []Route{good}, Mod: []Route{r}}, {Add: []Route{good}, Del: []Route{r}}} {
+			w := newWorld(t)
+			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+				t.Errorf("%s: %v: got %v, want a refusal", name, ch, err)
+			}
+			w.wantCalls("", 0)
+		}
+	}
+}
+
+// R1: what is added is canonical; the table's spelling is for what is there.
+func TestR1AddsAreCanonical(t *testing.T) {
+	for _, spelling := range []string{"10.128.4.7/23", "10.128.4.1/23"} {
+		r := route("10.128.4.0/23")
+		r.Spelling = spelling
+		w := newWorld(t)
+		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{r}}); !errors.Is(err, ErrGuard) {
+			t.Errorf("got %v, want a refusal", err)
+		}
+		w.wantCalls("", 0)
+		w.SetRoutes(otctest.TableID, otctest.Route{Type: "ecs", Destination: spelling, NextHop: two})
+		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Mod: []Route{r}}); err != nil {
+			t.Errorf("got %v", err)
+		}
+		if got := w.Routes(otctest.TableID); len(got) != 1 || got[0].Destination != spelling || got[0].NextHop != one {
+			t.Errorf("got %v", got)
+		}
+	}
+}
+
+// R1: without permitted ranges nothing is permitted.
+func TestR1NoRangesNoRoutes(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Allowed = nil })
+	if err := w.write(); !errors.Is(err, ErrGuard) {
+		t.Errorf("got %v, want a refusal", err)
+	}
+	w.wantCalls("", 0)
+}
+
+// R1: the edges of a range are inside.
+func TestR1InsideIsSent(t *testing.T) {
+	var all []Route
+	for _, s := range []string{"10.128.0.0/23", "10.131.254.0/23", "10.130.0.1/32", "10.130.128.0/17", "fd01::/64", "fd01:0:0:ffff::/64"} {
+		all = append(all, route(s))
+	}
+	w := newWorld(t)
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: all}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Mod: all[:3], Del: all[3:]}); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(w.Routes(otctest.TableID)); got != 3 {
+		t.Errorf("got %d routes, want 3", got)
+	}
+	w.wantCalls(otctest.OpTableUpdate, 2)
+}
+
+// R2: a PUT is a delta. It names what it changes, once, and nothing else moves.
+func TestR2OnlyNamedRoutesChange(t *testing.T) {
+	foreign := []otctest.Route{{Type: "nat", Destination: "0.0.0.0/0", NextHop: "nat-1", Description: "x"},
+		{Type: "ecs", Destination: "10.128.6.0/23", NextHop: two, Description: "otc-route-manager worker-2"}}
+	w := newWorld(t)
+	w.SetRoutes(otctest.TableID, append(slices.Clone(foreign), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: one, Description: mark})...)
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{route("10.128.4.0/23")}, Del: []Route{route("10.128.8.0/23")}}); err != nil {
+		t.Fatal(err)
+	}
+	requests := w.Requests()
+	if body := string(requests[len(requests)-1].Body); strings.Contains(body, "nat-1") || strings.Contains(body, "10.128.6.0") || strings.Count(body, "destination") != 2 {
+		t.Errorf("got %s, want the two operations and nothing else", body)
+	}
+	want := append(slices.Clone(foreign), otctest.Route{Type: "ecs", Destination: "10.128.4.0/23", NextHop: one, Description: mark})
+	if got := w.Routes(otctest.TableID); !slices.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	w.wantCalls(otctest.OpTableUpdate, 1)
+}
+
+// R2: one operation per destination, in whatever spelling and list.
+func TestR2OneOperationPerDestination(t *testing.T) {
+	a, b := route("10.128.4.0/23"), route("10.128.4.0/23")
+	b.Spelling = "10.128.4.9/23"
+	six, long := route("fd01:0:0:4::/64"), route("fd01:0:0:4::/64")
+	long.Spelling = "fd01:0000:0000:0004:0000:0000:0000:0000/64"
+	for name, ch := range map[string]Changes{
+		"add twice":                   {Add: []Route{a, a}},
+		"add and delete":              {Add: []Route{a}, Del: []Route{a}},
+		"add and delete, spelled":     {Add: []Route{a}, Del: []Route{b}},
+		"add and modify":              {Add: []Route{a}, Mod: []Route{a}},
+		"modify and delete, spelled":  {Mod: []Route{b}, Del: []Route{a}},
+		"delete twice, spelled":       {Del: []Route{a, b}},
+		"IPv6 in long and short form": {Add: []Route{six}, Del: []Route{long}},
+		"nothing":                     {},
+	} {
+		w := newWorld(t)
+		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+			t.Errorf("%s: got %v, want a refusal", name, err)
+		}
+		w.wantCalls("", 0)
+	}
+}
+
+// What is written is a well-formed route to a server.
+func TestGuardOnRoutes(t *testing.T) {
+	for name, edit := range map[string]func(*Route){
+		"another type":             func(r *Route) { r.Type = "vip" },
+		"no type":                  func(r *Route) { r.Type = "" },
+		"an address as next hop":   func(r *Route) { r.NextHop = "10.20.0.11" },
+		"no next hop":              func(r *Route) { r.NextHop = "" },
+		"a long description":       func(r *Route) { r.Description = strings.Repeat("x", 256) },
+		"a tag in the description": func(r *Route) { r.Description = "<b>" },
+		"half a tag":               func(r *Route) { r.Description = "a>b" },
+	} {
+		r := route("10.128.4.0/23")
+		edit(&r)
+		for _, ch := range []Changes{{Add: []Route{r}}, {Mod: []Route{r}}} {
+			w := newWorld(t)
+			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+				t.Errorf("%s: got %v, want a refusal", name, err)
+			}
+			w.wantCalls("", 0)
+		}
+	}
+	r := route("10.128.4.0/23")
+	r.Description = mark + strings.Repeat("x", 255-len(mark))
+	w := newWorld(t)
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{r}}); err != nil {
+		t.Errorf("255 bytes of description: got %v", err)
+	}
+}

@@ -1,0 +1,165 @@
+package otc
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// R7: what IAM refused is not tried again for 15 minutes, by nobody. Five
+// failures within 15 minutes lock the user.
+func TestR7OneLoginPerCredentials(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.rotate("wrong")
+		for range 6 * 60 {
+			errs := parallel(10, w.read)
+			if len(errs) != 10 {
+				t.Fatalf("got %d errors, want 10", len(errs))
+			}
+			for _, err := range errs {
+				refused, ok := errors.AsType[*LoginRefusedError](err)
+				if !ok || ReactionTo(err) != Refused || !refused.Until.After(time.Now()) {
+					t.Fatalf("got %v, want a refused login with a time in the future", err)
+				}
+			}
+			pass(10 * time.Second)
+		}
+		at := w.times(otctest.OpLogin)
+		if len(at) < 3 || len(at) > 4 {
+			t.Errorf("got %d logins in an hour, want one per 15 to 18 minutes", len(at))
+		}
+		w.wantApart(otctest.OpLogin, 15*time.Minute)
+		w.wantCalls("", len(at))
+		w.rotate(otctest.Password)
+		w.mustRead() // not locked
+	})
+}
+
+// Many processes that start together must not come back together.
+func TestR7PauseIsJittered(t *testing.T) {
+	ends := map[time.Duration]bool{}
+	for range 20 {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.rotate("wrong")
+			refused, _ := errors.AsType[*LoginRefusedError](w.read())
+			ends[time.Until(refused.Until)] = true
+		})
+	}
+	for d := range ends {
+		if d < 15*time.Minute || d > 18*time.Minute {
+			t.Errorf("got a pause of %v, want 15 to 18 minutes", d)
+		}
+	}
+	if len(ends) < 10 {
+		t.Errorf("got %d different pauses of 20", len(ends))
+	}
+}
+
+func TestR7ChangedCredentialsAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		if w.client.CredentialsChanged() {
+			t.Error("changed before any login")
+		}
+		w.rotate("wrong")
+		_ = w.read()
+		if w.client.CredentialsChanged() {
+			t.Error("changed, though nothing did")
+		}
+		w.rotate("wrong too")
+		if !w.client.CredentialsChanged() {
+			t.Error("not changed, though the password did")
+		}
+		w.wantCalls("", 1)
+		_ = w.read()
+		w.wantCalls("", 2)
+		_ = w.read()
+		w.wantCalls("", 2)
+		w.rotate(otctest.Password)
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 3)
+		if w.client.CredentialsChanged() {
+			t.Error("changed after a login that succeeded")
+		}
+	})
+}
+
+// A user whom somebody else has locked is refused with the right password too.
+func TestR7LockedUser(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.rotate("wrong")
+		for range 5 { // five other processes
+			_ = New(w.client.cfg, nil).read(t, otctest.TableID)
+		}
+		w.Reset()
+		w.rotate(otctest.Password)
+		e := asError(t, w.read())
+		if e.Code != "IAM.0061" || !strings.Contains(e.Cure, "locked") {
+			t.Errorf("got %v, want IAM.0061 and what it means", e)
+		}
+		every(30*time.Second, 20*time.Minute, func() { _ = w.read() })
+		w.wantApart(otctest.OpLogin, 15*time.Minute)
+		w.wantCalls(otctest.OpLogin, 2)
+		w.mustRead()
+	})
+}
+
+func (c *Client) read(t *testing.T, id string) error {
+	_, err := c.RouteTable(t.Context(), id)
+	return err
+}
+
+// The password was changed and the old tokens died with it.
+func TestR7RefusedWhileReplacingAToken(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		w.SetPassword("a new one")
+		w.RevokeTokens()
+		for range 30 {
+			if e := asError(t, w.read()); e.Reaction != Refused {
+				t.Errorf("got %v, want a refused login", e)
+			}
+			pass(20 * time.Second)
+		}
+		w.wantCalls(otctest.OpLogin, 2)
+		w.rotate("a new one")
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 3)
+	})
+}
+
+// The password was changed while the token lives on: it is used to its end.
+func TestR7RefusedWhileRenewing(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		w.SetPassword("a new one")
+		pass(24*time.Hour - 4*time.Minute)
+		every(10*time.Second, 3*time.Minute, w.mustRead)
+		w.wantCalls(otctest.OpLogin, 2)
+		pass(2 * time.Minute)
+		if e := asError(t, w.read()); e.Reaction != Refused {
+			t.Errorf("got %v, want a refused login", e)
+		}
+		w.wantCalls(otctest.OpLogin, 2)
+	})
+}
+
+// A failure to reach IAM is no refusal: the next call may try again.
+func TestLoginThatIsNotRefused(t *testing.T) {
+	for _, f := range []otctest.Fault{{Status: 500}, {Status: 503, Code: "APIGW.0613"}, {Status: 504}, {Reset: true}, {Hang: true},
+		{Status: 403, Code: "IAM.0002"}, {Status: 404, Code: "IAM.0004"}, {Status: 400, Code: "IAM.0011"}} {
+		inBubble(t, func(t *testing.T, w *world) {
+			f.Op = otctest.OpLogin
+			w.Fail(f)
+			err := w.read()
+			if _, ok := errors.AsType[*LoginRefusedError](err); ok || err == nil {
+				t.Errorf("%d: got %v, want a plain error", f.Status, err)
+			}
+			w.wantCalls("", 1)
+			w.mustRead()
+			w.wantCalls(otctest.OpLogin, 2)
+		})
+	}
+}

@@ -1,0 +1,217 @@
+package otc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// populate adds n servers named prefix-0, prefix-1 and so on.
+func (w *world) populate(prefix string, n int) {
+	for i := range n {
+		w.AddServer(otctest.Instance{Name: fmt.Sprintf("%s-%d", prefix, i), Fixed: []string{fmt.Sprintf("10.21.%d.%d", i/250, i%250+1)}})
+	}
+}
+
+// pages returns the offsets of the list requests, which count pages.
+func (w *world) pages() (pages []string) {
+	for _, r := range w.Requests() {
+		if r.Op == otctest.OpServerList {
+			pages = append(pages, r.Query.Get("offset"))
+		}
+	}
+	return pages
+}
+
+// Trap 17: the list has 25 servers a page unless asked otherwise, and its offset
+// counts pages. No server is lost.
+func TestServersAreReadPageByPage(t *testing.T) {
+	for n, want := range map[int][]string{0: {"1"}, 1: {"1"}, 26: {"1"}, 200: {"1"}, 201: {"1", "2"}, 400: {"1", "2"}, 601: {"1", "2", "3", "4"}} {
+		w := newWorld(t)
+		w.DeleteServer(one)
+		w.populate("worker", n)
+		got, err := w.client.Servers(t.Context())
+		if err != nil || len(got) != n {
+			t.Errorf("got %d servers, %v; want %d", len(got), err, n)
+		}
+		if !slices.Equal(w.pages(), want) {
+			t.Errorf("%d servers: got pages %v, want %v", n, w.pages(), want)
+		}
+	}
+}
+
+// A cloud that gives fewer rows than asked for has not come to the end.
+func TestServersWithShortPages(t *testing.T) {
+	w := newWorld(t)
+	for page, names := range [][]string{{"a", "b"}, {"c", "d"}, {"e"}} {
+		var list []map[string]any
+		for _, name := range names {
+			list = append(list, map[string]any{"id": name, "name": name})
+		}
+		body, err := json.Marshal(map[string]any{"count": 5, "servers": list})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Fail(otctest.Fault{Op: otctest.OpServerList, Body: body, Match: func(r otctest.Request) bool { return r.Query.Get("offset") == fmt.Sprint(page+1) }})
+	}
+	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 5 {
+		t.Errorf("got %v, %v; want 5 servers", got, err)
+	}
+	if got := w.pages(); !slices.Equal(got, []string{"1", "2", "3"}) {
+		t.Errorf("got pages %v", got)
+	}
+}
+
+// A list without a count ends with a page that is not full.
+func TestServersWithoutCount(t *testing.T) {
+	w := newWorld(t)
+	w.Fail(otctest.Fault{Op: otctest.OpServerList, Body: []byte(`{"servers":[{"id":"a","name":"x"}]}`)})
+	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("got %v, %v; want one server", got, err)
+	}
+	w.wantCalls(otctest.OpServerList, 1)
+}
+
+// A list that never ends is an error, not an endless loop.
+func TestServersWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	w.Fail(otctest.Fault{Op: otctest.OpServerList, Times: -1, Body: []byte(`{"count":1000000,"servers":[{"id":"a","name":"x"}]}`)})
+	if _, err := w.client.Servers(t.Context()); err == nil {
+		t.Error("got no error")
+	}
+	if n := w.Count(otctest.OpServerList); n > 50 {
+		t.Errorf("got %d pages", n)
+	}
+}
+
+// A page that fails is an error: half a list proves nothing.
+func TestServersWhenALaterPageFails(t *testing.T) {
+	w := newWorld(t)
+	w.populate("worker", 300)
+	w.Fail(otctest.Fault{Op: otctest.OpServerList, After: 1, Status: 403})
+	if got, err := w.client.Servers(t.Context()); err == nil || got != nil {
+		t.Errorf("got %d servers, %v; want an error", len(got), err)
+	}
+}
+
+// Trap 18: servers come and go between pages. Rows that move to a later page are
+// seen twice, and count once.
+func TestServersThatMoveBetweenPages(t *testing.T) {
+	w := newWorld(t)
+	w.populate("worker", 399) // and worker-1 of every world
+	w.Fail(otctest.Fault{Op: otctest.OpServerList, After: 1, Before: func() {
+		w.DeleteServer(one)
+		w.populate("new", 5)
+	}})
+	got, err := w.client.Servers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, s := range got {
+		if seen[s.ID] {
+			t.Errorf("%s is there twice", s.Name)
+		}
+		seen[s.ID] = true
+	}
+	if len(got) < 400 {
+		t.Errorf("got %d servers, want 400 at least", len(got))
+	}
+	body := []byte(`{"count":3,"servers":[{"id":"a","name":"x"},{"id":"b","name":"x"}]}`)
+	w.Fail(otctest.Fault{Op: otctest.OpServerList, Times: 2, Body: body})
+	if got, err := w.client.ServersByName(t.Context(), "x"); err != nil || len(got) != 2 {
+		t.Errorf("got %v, %v; want two servers", got, err)
+	}
+}
+
+// Trap 16: the name filter finds parts, and '.' finds everything.
+func TestServersByName(t *testing.T) {
+	w := newWorld(t)
+	for i, name := range []string{"worker-10", "worker-1-old", "my-worker-1", "a.b", "axb", "a.b.c", "Worker-1"} {
+		w.AddServer(otctest.Instance{Name: name, Fixed: []string{fmt.Sprintf("10.20.0.%d", 100+i)}})
+	}
+	for name, want := range map[string]int{"worker-1": 1, "a.b": 1, "a.b.c": 1, ".": 0, "worker": 0, "": 0, "a": 0, "worker-1 & co=x?": 0} {
+		got, err := w.client.ServersByName(t.Context(), name)
+		if err != nil || len(got) != want || want == 1 && got[0].Name != name {
+			t.Errorf("%q: got %v, %v; want %d", name, got, err, want)
+		}
+		requests := w.Requests()
+		if got := requests[len(requests)-1].Query.Get("name"); got != name {
+			t.Errorf("got name=%q on the wire, want %q", got, name)
+		}
+	}
+	w.AddServer(otctest.Instance{ID: two, Name: "worker-1", Fixed: []string{"10.20.0.99"}})
+	if got, err := w.client.ServersByName(t.Context(), "worker-1"); err != nil || len(got) != 2 {
+		t.Errorf("got %v, %v; want both namesakes", got, err)
+	}
+}
+
+// A server on the last page is found although only part of its name was asked for.
+func TestServerOnTheLastPage(t *testing.T) {
+	w := newWorld(t)
+	w.populate("worker-1", 450)
+	w.AddServer(otctest.Instance{ID: two, Name: "worker-1-", Fixed: []string{"10.20.0.99"}})
+	if got, err := w.client.ServersByName(t.Context(), "worker-1-"); err != nil || len(got) != 1 || got[0].ID != two {
+		t.Errorf("got %v, %v; want %s", got, err, two)
+	}
+}
+
+// Trap 16: 10.20.0.1 also finds 10.20.0.11, and floating addresses do not count.
+func TestServersByIP(t *testing.T) {
+	w := newWorld(t)
+	w.AddServer(otctest.Instance{ID: two, Name: "other", Fixed: []string{"10.20.0.1"}, NICs: []otctest.NIC{{Addresses: []string{"10.30.0.5", "fd00::5"}}}})
+	w.AddServer(otctest.Instance{Name: "third", Fixed: []string{"10.20.0.111"}, Floating: []string{"10.20.0.12"}})
+	for ip, want := range map[string]string{"10.20.0.1": two, "10.20.0.11": one, "10.30.0.5": two, "10.20.0.12": "", "80.158.0.77": "", "10.20.0.2": "", "fd00::5": ""} {
+		got, err := w.client.ServersByIP(t.Context(), netip.MustParseAddr(ip))
+		if err != nil || len(got) != map[bool]int{true: 1}[want != ""] || want != "" && got[0].ID != want {
+			t.Errorf("%s: got %v, %v; want %q", ip, got, err, want)
+		}
+	}
+}
+
+// Without permission the cloud shows an empty list.
+func TestServersWithoutPermission(t *testing.T) {
+	w := newWorld(t)
+	w.Set(func(k *otctest.Knobs) { k.Deny = map[string]otctest.Denial{"ecs:cloudServers:list": otctest.DenyEmpty} })
+	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 0 {
+		t.Errorf("got %v, %v; want none", got, err)
+	}
+}
+
+func TestServer(t *testing.T) {
+	w := newWorld(t)
+	w.AddServer(otctest.Instance{ID: two, Name: "worker-2", TaskState: "deleting", Fixed: []string{"10.20.0.12", "fd00::12"},
+		Floating: []string{"80.158.0.78"}, NICs: []otctest.NIC{{VPCID: "41d7e0a9-4b7d-4f0d-b2e6-a1c85d9f7b30", Addresses: []string{"10.20.0.5"}}}})
+	for _, numeric := range []bool{false, true} {
+		w.Set(func(k *otctest.Knobs) { k.NumericVersion = numeric })
+		got, err := w.client.Server(t.Context(), two)
+		want := Server{ID: two, Name: "worker-2", VPCID: otctest.VPCID, Deleting: true,
+			Fixed: []netip.Addr{netip.MustParseAddr("10.20.0.5"), netip.MustParseAddr("10.20.0.12"), netip.MustParseAddr("fd00::12")}}
+		if err != nil || !slices.Equal(got.Fixed, want.Fixed) || got.ID != want.ID || got.Name != want.Name || got.VPCID != want.VPCID || !got.Deleting {
+			t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+		}
+	}
+	w.AddServer(otctest.Instance{ID: two, Status: "BUILD"})
+	if got, err := w.client.Server(t.Context(), two); err != nil || got.VPCID != "" || got.Deleting {
+		t.Errorf("got %+v, %v; want one that is being built", got, err)
+	}
+	w.DeleteServer(two)
+	if _, err := w.client.Server(t.Context(), two); !IsNotFound(err) {
+		t.Errorf("got %v, want no such server", err)
+	}
+}
+
+// An answer about another server, or none, is an error and not a server that is gone.
+func TestAnswersThatHoldNoServer(t *testing.T) {
+	for _, body := range []string{`{}`, `null`, `{"server":null}`, `{"server":{}}`, `{"server":{"id":"` + two + `"}}`, `{"servers":[]}`, `[]`, ``} {
+		w := newWorld(t)
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Body: []byte(body)})
+		if _, err := w.client.Server(t.Context(), one); err == nil || IsNotFound(err) {
+			t.Errorf("%s: got %v, want an error", body, err)
+		}
+	}
+}

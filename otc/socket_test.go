@@ -1,0 +1,150 @@
+package otc
+
+import (
+	"crypto/x509"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// These tests use real sockets and therefore no bubble, and nothing that waits.
+
+// A socket is a pretend cloud behind TLS, with the connections it has seen.
+type socket struct {
+	*httptest.Server
+	mu    sync.Mutex
+	conns int
+}
+
+func newSocket(t *testing.T, cloud http.Handler, http2 bool) *socket {
+	s := &socket{Server: httptest.NewUnstartedServer(cloud)}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = http2
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if state == http.StateNew {
+			s.conns++
+		}
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *socket) roots() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return pool
+}
+
+// overSocket makes a world's client use the socket.
+func (s *socket) overSocket(c *Config) {
+	c.Transport, c.AuthURL, c.RootCAs = nil, s.URL+"/v3", s.roots()
+}
+
+func TestOneConnection(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		cloud := otctest.New()
+		s := newSocket(t, cloud, http2)
+		w := newWorld(t, s.overSocket)
+		cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 20 << 10 })
+		for range 10 {
+			w.mustRead()
+			if err := w.write(); err != nil && !strings.Contains(err.Error(), "VPC.2812") {
+				t.Errorf("got %v", err)
+			}
+			if _, err := w.client.Server(t.Context(), one); !IsNotFound(err) {
+				t.Errorf("got %v, want no such server", err)
+			}
+		}
+		cloud.RevokeTokens()
+		w.mustRead()
+		if n := cloud.Count(""); n != 1+30+3 {
+			t.Errorf("got %d requests, want 34", n)
+		}
+		if s.conns != 1 {
+			t.Errorf("HTTP/2 %v: got %d connections, want 1 for all calls", http2, s.conns)
+		}
+	}
+}
+
+// Package http repeats some requests by itself; a PUT must not be one of them.
+func TestWriteIsNotRepeatedOverASocket(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		cloud := otctest.New()
+		w := newWorld(t, newSocket(t, cloud, http2).overSocket)
+		w.mustRead()
+		cloud.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Applied: true, Reset: true, Times: -1})
+		if e := asError(t, w.write()); e.Reaction != Transient || e.Status != 0 {
+			t.Errorf("got %v, want a lost connection", e)
+		}
+		if n := cloud.Count(otctest.OpTableUpdate); n != 1 {
+			t.Errorf("HTTP/2 %v: got %d PUTs, want 1", http2, n)
+		}
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	cloud := otctest.New()
+	s := newSocket(t, cloud, false)
+	for _, tt := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"unknown authority", func(c *Config) { c.RootCAs = nil }},
+		{"another host", func(c *Config) { c.AuthURL = strings.Replace(c.AuthURL, "127.0.0.1", "localhost", 1) }},
+		{"no certificate is good", func(c *Config) { c.RootCAs = x509.NewCertPool() }},
+	} {
+		w := newWorld(t, s.overSocket, tt.change)
+		e := asError(t, w.read())
+		if e.Reaction != Permanent || !strings.Contains(e.Cure, "OS_CACERT") || e.Service != "iam" {
+			t.Errorf("%s: got %v (%v), want what to do about the certificate", tt.name, e, e.Reaction)
+		}
+	}
+	if n := cloud.Count(""); n != 0 {
+		t.Errorf("got %d requests, want none", n)
+	}
+	newWorld(t, s.overSocket).mustRead()
+}
+
+// A certificate does not get better by asking again.
+func TestBadCertificateOnRead(t *testing.T) {
+	good, bad := newSocket(t, otctest.New(), false), newSocket(t, otctest.New(), false)
+	w := newWorld(t, good.overSocket, func(c *Config) {
+		c.VPCEndpoint = strings.Replace(bad.URL, "127.0.0.1", "localhost", 1)
+	})
+	if e := asError(t, w.read()); e.Service != "vpc" || e.Reaction != Permanent {
+		t.Errorf("got %v (%v), want a refused certificate", e, e.Reaction)
+	}
+	if bad.conns != 1 {
+		t.Errorf("got %d connections, want 1", bad.conns)
+	}
+}
+
+func TestNoTLSAtAll(t *testing.T) {
+	plain := httptest.NewServer(otctest.New())
+	defer plain.Close()
+	w := newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, strings.Replace(plain.URL, "http:", "https:", 1)+"/v3" })
+	if e := asError(t, w.read()); e.Reaction != Transient || !strings.Contains(e.Error(), "HTTP response to HTTPS client") {
+		t.Errorf("got %v", e)
+	}
+	w = newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, plain.URL+"/v3" })
+	w.mustRead() // loopback may be plain
+}
+
+func TestNobodyListens(t *testing.T) {
+	gone := httptest.NewServer(otctest.New())
+	gone.Close()
+	w := newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, gone.URL+"/v3" })
+	if e := asError(t, w.read()); e.Reaction != Transient || e.Service != "iam" || !strings.Contains(e.Error(), "refused") {
+		t.Errorf("got %v, want a refused connection", e)
+	}
+}

@@ -1,0 +1,232 @@
+package otc
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// every calls f at once and then once per step until d has passed.
+func every(step, d time.Duration, f func()) {
+	for end := time.Now().Add(d); !time.Now().After(end); pass(step) {
+		f()
+	}
+}
+
+// R7: login is precious. A token serves for a day, less five minutes.
+func TestR7OneLoginADay(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		every(10*time.Minute, 23*time.Hour+50*time.Minute, w.mustRead)
+		w.wantCalls(otctest.OpLogin, 1)
+	})
+}
+
+func TestR7RenewalFiveMinutesBeforeTheEnd(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		pass(24*time.Hour - 5*time.Minute - time.Second)
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 1)
+		pass(2 * time.Second)
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 2)
+		if got := time.Until(w.count.expiry); got != 24*time.Hour {
+			t.Errorf("got a token for %v, want 24h", got)
+		}
+	})
+}
+
+// A renewal that fails does not end what the old token can still do.
+func TestRenewalWhileIAMIsAway(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		old := w.Tokens()[0]
+		pass(24*time.Hour - 4*time.Minute)
+		w.Fail(otctest.Fault{Op: otctest.OpLogin, Times: -1, Status: 503})
+		w.mustRead()
+		if all := w.Requests(); all[len(all)-1].Header.Get("X-Auth-Token") != old {
+			t.Error("the old token was not used")
+		}
+		pass(5 * time.Minute)
+		if e := asError(t, w.read()); e.Service != "iam" || e.Status != 503 || e.Reaction != Transient {
+			t.Errorf("got %v, want IAM's 503", e)
+		}
+		w.Heal()
+		w.mustRead()
+	})
+}
+
+func TestR7OneLoginForFiftyGoroutines(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Set(func(k *otctest.Knobs) { k.Latency = 30 * time.Millisecond })
+		if errs := parallel(50, w.read); len(errs) > 0 {
+			t.Errorf("got %v", errs)
+		}
+		w.wantCalls(otctest.OpLogin, 1)
+		w.wantCalls(otctest.OpTableGet, 50)
+		pass(24 * time.Hour)
+		if errs := parallel(50, w.read); len(errs) > 0 {
+			t.Errorf("got %v", errs)
+		}
+		w.wantCalls(otctest.OpLogin, 2)
+	})
+}
+
+// R7: a token that a service refuses is replaced exactly once, however the
+// refusal is worded and however many calls meet it.
+func TestR7RevokedTokenIsReplacedOnce(t *testing.T) {
+	kinds := map[string]otctest.BadToken{"service": otctest.BadTokenService, "APIGW.0301": otctest.BadToken0301, "APIGW.0307": otctest.BadToken0307}
+	for name, kind := range kinds {
+		for _, callers := range []int{1, 50} {
+			t.Run(name, func(t *testing.T) {
+				inBubble(t, func(t *testing.T, w *world) {
+					w.Set(func(k *otctest.Knobs) { k.BadToken, k.Latency = kind, 30*time.Millisecond })
+					w.mustRead()
+					w.RevokeTokens()
+					if errs := parallel(callers, w.read); len(errs) > 0 {
+						t.Errorf("got %v", errs)
+					}
+					w.wantCalls(otctest.OpLogin, 2)
+					w.wantCalls(otctest.OpTableGet, 1+2*callers)
+					if got := w.count.retries["relogin"]; got != 1 {
+						t.Errorf("got %d counted logins after a 401, want 1", got)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A PUT whose token was refused has not been carried out and is sent again.
+func TestRevokedTokenOnWriteAndServerCalls(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		w.RevokeTokens()
+		if err := w.write(); err != nil {
+			t.Errorf("got %v", err)
+		}
+		w.wantCalls(otctest.OpTableUpdate, 2)
+		if got := len(w.Routes(otctest.TableID)); got != 1 {
+			t.Errorf("got %d routes, want 1", got)
+		}
+		w.RevokeTokens()
+		if _, err := w.client.Server(t.Context(), one); err != nil {
+			t.Errorf("got %v", err)
+		}
+		w.RevokeTokens()
+		if _, err := w.client.Servers(t.Context()); err != nil {
+			t.Errorf("got %v", err)
+		}
+		w.wantCalls(otctest.OpLogin, 4)
+	})
+}
+
+// Some services refuse a stale token with 403 instead of 401.
+func TestR7StaleTokenSaidWith403(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.mustRead()
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusForbidden, Shape: otctest.ShapeIAM,
+			Message: "X-Auth-Token is invalid in the request"})
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 2)
+		w.Set(func(k *otctest.Knobs) {
+			k.Deny = map[string]otctest.Denial{"vpc:routeTables:get": otctest.DenyPolicy}
+		})
+		if e := asError(t, w.read()); e.Reaction != Permanent {
+			t.Errorf("got %v (%v), want a missing permission", e, e.Reaction)
+		}
+		w.wantCalls(otctest.OpLogin, 2)
+	})
+}
+
+// R7: a 401 that a new token does not cure (a restricted account: VPC.0005)
+// costs one login, and another one every 15 minutes at most.
+func TestR7RefusalThatANewTokenDoesNotCure(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(w *world)
+	}{
+		{"everything is refused", func(w *world) { w.Set(func(k *otctest.Knobs) { k.Restricted = true }) }},
+		{"writing is refused, reading is not", func(w *world) {
+			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Times: -1, Status: 401, Code: "VPC.0005"})
+		}},
+		{"the gateway fails now and then", func(w *world) {
+			n := 0
+			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: 503, Match: func(otctest.Request) bool { n++; return n%3 == 0 }})
+			w.Set(func(k *otctest.Knobs) { k.Restricted = true })
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				tt.set(w)
+				start := time.Now()
+				every(time.Minute, time.Hour, func() {
+					_ = w.read()
+					if e := asError(t, w.write()); e.Reaction != Relogin {
+						t.Errorf("got %v, want a refused token", e)
+					}
+				})
+				again := w.times(otctest.OpLogin)[1:]
+				if len(again) < 2 || again[0].Sub(start) > 20*time.Second {
+					t.Errorf("got logins %v after the first, want one at once", again)
+				}
+				for i := 1; i < len(again); i++ {
+					if d := again[i].Sub(again[i-1]); d < 15*time.Minute {
+						t.Errorf("got a new login after %v, want 15m at least", d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The token that answered a 401 may itself be revoked, once it has been good.
+func TestR7TokenRevokedAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		for n := range 5 {
+			w.mustRead()
+			w.wantCalls(otctest.OpLogin, n+1)
+			w.RevokeTokens()
+			pass(time.Minute)
+		}
+	})
+}
+
+// A caller that gives up need not wait for a login of somebody else.
+func TestWaitingForALoginCanBeGivenUp(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Fail(otctest.Fault{Op: otctest.OpLogin, Hang: true})
+		go func() { _ = w.read() }()
+		synctest.Wait()
+		start := time.Now()
+		_, err := w.client.RouteTable(within(t, 3*time.Second), otctest.TableID)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+			t.Errorf("got %v after %v, want the end of the caller's 3s", err, time.Since(start))
+		}
+	})
+}
+
+// -check logs in once, whatever the services say.
+func TestOneLogin(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.OneLogin = true })
+	w.mustRead()
+	w.RevokeTokens()
+	if e := asError(t, w.read()); e.Reaction != Relogin {
+		t.Errorf("got %v, want a refused token", e)
+	}
+	w.wantCalls(otctest.OpLogin, 1)
+}
+
+func TestCredentialsThatCannotBeRead(t *testing.T) {
+	missing := errors.New("OS_PASSWORD_FILE: no such file")
+	w := newWorld(t, func(c *Config) { c.Credentials = func() (string, Secret, error) { return "", Secret{}, missing } })
+	if err := w.read(); !errors.Is(err, missing) {
+		t.Errorf("got %v, want %v", err, missing)
+	}
+	w.wantCalls("", 0)
+}
