@@ -137,6 +137,11 @@ func TestPageTellsRoutes(t *testing.T) {
 		{"planned", func(s *Status) {
 			s.DryRun, s.Tables[0].Planned = true, []string{"add 10.128.4.0/23", "delete 10.128.8.0/23"}
 		}, []string{"Planned changes add 10.128.4.0/23 delete 10.128.8.0/23"}, nil},
+		{"instance not found, table not read", func(s *Status) {
+			s.Instance, s.Tables[0].Limit, s.Tables[0].Routes[0] = "", 0, Route{Destination: "10.128.4.0/23"}
+		}, []string{"10.128.4.0/23 instance not found yet not read yet … not known yet"}, []string{"as wanted", "of 200 routes"}},
+		{"table not read", func(s *Status) { s.Tables[0].Limit, s.Tables[0].Routes[0].Seen = 0, "" },
+			[]string{me + " this node not read yet … not known yet"}, []string{"missing"}},
 		{"nothing planned", func(s *Status) { s.DryRun = true }, []string{"Planned changes none"}, nil},
 	})
 }

@@ -64,7 +64,7 @@ func (p page) chips(s Status) markup {
 
 // lastError shows the error of the last attempt unless the reason says it already.
 func (p page) lastError(s Status) markup {
-	if s.LastError == "" || s.LastError == s.Reason {
+	if s.LastError == "" || strings.Contains(s.Reason, s.LastError) {
 		return ""
 	}
 	return p.fill("error", values{"text": s.LastError})
@@ -104,7 +104,7 @@ func (p page) table(s Status, t Table) values {
 		"state": cmp.Or(t.State, "not read yet"),
 		"use":   p.use(t),
 		"routes": each(p, "route", "no-route", t.Routes, func(r Route) values {
-			return p.route(r, s.Instance)
+			return p.route(t, r, s.Instance)
 		}),
 		"planned": p.planned(s.DryRun, t.Planned),
 	}
@@ -124,10 +124,19 @@ func (p page) use(t Table) markup {
 		"width": min(percent, 100), "class": class})
 }
 
-func (p page) route(r Route, instance string) values {
+func (p page) route(t Table, r Route, instance string) values {
+	noWish, noSight := "not wanted", "missing"
+	if instance == "" {
+		noWish = "instance not found yet"
+	}
+	if t.Limit == 0 {
+		noSight = "not read yet"
+	}
 	v := values{"destination": r.Destination, "note": r.Note,
-		"wanted": p.hop(r.Wanted, "not wanted", instance), "seen": p.hop(r.Seen, "missing", instance)}
+		"wanted": p.hop(r.Wanted, noWish, instance), "seen": p.hop(r.Seen, noSight, instance)}
 	switch {
+	case instance == "" || t.Limit == 0:
+		v["class"], v["state"] = "idle", "… not known yet"
 	case r.Wanted == r.Seen:
 		v["class"], v["state"] = "good", "✓ as wanted"
 	case r.Wanted == "":
