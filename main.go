@@ -97,6 +97,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	m := &meter{Metrics: metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.node.Tables)}
 	cfg.otc.Observer, cfg.otc.UserAgent = m, "otc-route-manager/"+version
+	cfg.otc.OneLogin = *check
 	cfg.kube.UserAgent = cfg.otc.UserAgent
 	client := otc.New(cfg.otc, log)
 	kube, err := node.NewKube(cfg.kube, cfg.node.NodeName, log)
@@ -205,7 +206,10 @@ func page(s node.Status, tokenEnd *time.Time) metrics.Status {
 		out.Subnets = append(out.Subnets, p.String())
 	}
 	for _, t := range s.Tables {
-		table := metrics.Table{ID: t.ID, Name: t.Name, State: t.State, Used: t.Used, Limit: metrics.RouteLimit}
+		table := metrics.Table{ID: t.ID, Name: t.Name, State: t.State, Used: t.Used}
+		if t.Used > 0 { // it has been read: none is without the system's routes
+			table.Limit = metrics.RouteLimit
+		}
 		if t.Planned != "" {
 			table.Planned = strings.Split(t.Planned, ", ")
 		}

@@ -37,6 +37,7 @@ func (r *Reconciler) digest(news *Facts, at time.Time) {
 	r.removal = retry{}
 	if r.uid != "" && r.uid != news.UID {
 		r.forget()
+		old = nil // of another Node: its hints are no reason not to look
 	}
 	r.uid = news.UID
 	r.reidentify(old, at)
@@ -125,6 +126,9 @@ func (r *Reconciler) retarget(at time.Time) {
 		return
 	}
 	r.wanted, r.changedAt = inside, at
+	if r.instance.ID == "" {
+		r.lookup = retry{due: at} // news go first
+	}
 	for _, t := range r.tables {
 		t.restart()
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +25,7 @@ type Kube struct {
 	rest   *rest.RESTClient
 	name   string
 	log    *slog.Logger
+	tell   *teller
 	events chan *event
 }
 
@@ -35,15 +38,41 @@ func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error)
 	cfg.APIPath, cfg.GroupVersion = "/api", &version
 	cfg.ContentType = runtime.ContentTypeJSON
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
-	client, err := rest.RESTClientFor(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("Kubernetes client: %w", err)
-	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Kube{rest: client, name: nodeName, log: log, events: make(chan *event, 32)}, nil
+	k := &Kube{name: nodeName, log: log, events: make(chan *event, 32)}
+	k.tell = &teller{log: log.With("node", nodeName), last: map[string]told{}}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return ear{next, k} })
+	var err error
+	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
+		return nil, fmt.Errorf("Kubernetes client: %w", err)
+	}
+	return k, nil
 }
+
+// An ear hears how lists and watches are answered: client-go repeats a refused
+// connection for ever without a word.
+type ear struct {
+	http.RoundTripper
+	kube *Kube
+}
+
+func (e ear) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := e.RoundTripper.RoundTrip(r)
+	switch {
+	case !strings.HasSuffix(r.URL.Path, "/nodes") || errors.Is(r.Context().Err(), context.Canceled):
+	case err != nil:
+		e.kube.watchFailed(err)
+	case resp.StatusCode == http.StatusOK && e.kube.tell.isFailing("watch"):
+		e.kube.tell.say("watch", info, "", "watching node "+e.kube.name+" again")
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper returns what it wraps, so that client-go can close idle
+// connections.
+func (e ear) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
 
 // Watch tells observe of the Node, and of every change, until ctx ends; nil means
 // that there is no such Node. It outlives any outage of the API server. Both list
@@ -54,10 +83,7 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 	if err := informer.SetTransform(trim); err != nil {
 		return err
 	}
-	quiet := &teller{log: k.log, last: map[string]told{}}
-	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
-		k.watchFailed(quiet, err)
-	})
+	err := informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) { k.watchFailed(err) })
 	if err != nil {
 		return err
 	}
@@ -102,15 +128,21 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 
 // watchFailed tells of a watch that cannot be kept. Expired and closed watches
 // are normal.
-func (k *Kube) watchFailed(t *teller, err error) {
-	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
+func (k *Kube) watchFailed(err error) {
+	reason := apierrors.ReasonForError(err)
+	cure := "the API server has trouble"
+	switch reason {
+	case metav1.StatusReasonExpired, metav1.StatusReasonGone:
 		return
+	case metav1.StatusReasonForbidden:
+		cure = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
+	case metav1.StatusReasonUnauthorized:
+		cure = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
+	case metav1.StatusReasonUnknown:
+		cure = "check the API server and the way to it"
 	}
-	message := "cannot watch node " + k.name + ": " + err.Error()
-	if apierrors.IsForbidden(err) {
-		message += ": the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
-	}
-	t.news("watch", fmt.Sprint(apierrors.ReasonForError(err)), failing, "", message)
+	what := strings.TrimPrefix(err.Error(), "failed to list *node.Node: ")
+	k.tell.news("watch", string(reason), failing, "", fmt.Sprintf("cannot watch node %s: %s: %s; tried again within a minute, routes stay as they are", k.name, what, cure))
 }
 
 // trim drops what is never read before a Node is stored.

@@ -21,7 +21,7 @@ var ErrNoInstance = errors.New("no ECS instance found for this Node")
 // gone or has another address gives way to the next; two hits are an error.
 func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error) {
 	if len(f.Addresses) == 0 {
-		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet", ErrNoInstance)
+		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node", ErrNoInstance)
 	}
 	var notes []string
 	if f.ProviderID != "" && f.providerInstance() == "" {
@@ -45,11 +45,11 @@ func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error)
 		case 1:
 			return hits[0], nil
 		default:
-			return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s", ErrNoInstance, len(hits), ids(hits))
+			return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s: only spec.providerID or the systemUUID can tell which", ErrNoInstance, len(hits), ids(hits))
 		}
 	}
 	notes = append(notes, fmt.Sprintf("the project has no server with the address %v", f.Addresses))
-	return otc.Server{}, fmt.Errorf("%w: %s", ErrNoInstance, strings.Join(notes, "; "))
+	return otc.Server{}, fmt.Errorf("%w: %s: check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)", ErrNoInstance, strings.Join(notes, "; "))
 }
 
 // byID tries the ids that the Node names, each once. Without the permission to

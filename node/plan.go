@@ -56,6 +56,7 @@ func MakePlan(q Question) Plan {
 		}
 	}
 	slices.SortFunc(p.Changes.Del, byDestination)
+	p.Changes.Del = slices.CompactFunc(p.Changes.Del, func(a, b otc.Route) bool { return a.Destination == b.Destination }) // the rest next time
 	return p
 }
 

@@ -79,6 +79,7 @@ type Reconciler struct {
 	mu     sync.Mutex
 	news   *Facts // nil: the Node is not there
 	known  bool   // news means something
+	taken  *Facts // the news that the worker has seen
 	at     time.Time
 	began  time.Time // of the pass in progress; zero: none
 	due    time.Time // of the next pass; zero: none
@@ -155,6 +156,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 func (r *Reconciler) work(ctx context.Context) {
 	r.mu.Lock()
 	news, known, at := r.news, r.known, r.at
+	r.taken = news
 	r.mu.Unlock()
 	if known {
 		r.digest(news, at)
@@ -170,6 +172,13 @@ func (r *Reconciler) work(ctx context.Context) {
 		r.publish()
 	}
 	r.setProgress(time.Time{}, r.next())
+}
+
+// outdated reports whether there are news that the worker has not seen.
+func (r *Reconciler) outdated() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known && r.news != r.taken
 }
 
 // rest returns how long there is nothing to do.
@@ -230,8 +239,8 @@ func (r *Reconciler) pass(ctx context.Context) {
 	}
 	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed })
 	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || r.cfg.DriftRepair) })
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return // asked to stop: not a failure
+	if errors.Is(ctx.Err(), context.Canceled) || abandoned(due) {
+		return // asked to stop, or to do something else: not a failure
 	}
 	result := "success"
 	for _, t := range due {
@@ -282,10 +291,10 @@ func (r *Reconciler) measure() {
 	}
 }
 
-// loginRefused reports whether everything waits for better credentials.
+// loginRefused reports whether anything waits for better credentials.
 func (r *Reconciler) loginRefused() bool {
-	_, ok := errors.AsType[*otc.LoginRefusedError](r.firstErr())
-	return ok
+	refused := func(err error) bool { _, ok := errors.AsType[*otc.LoginRefusedError](err); return ok }
+	return refused(r.lookupErr) || slices.ContainsFunc(r.tables, func(t *table) bool { return refused(t.err) })
 }
 
 // pollLogin tries at once when refused credentials have been replaced.

@@ -39,7 +39,7 @@ func (r *Reconciler) tellSettled(t *table) bool {
 	routes := join(r.wanted) + " → " + r.cfg.NodeName
 	switch {
 	case t.confirmed && t.drift() > 0:
-		r.tell.say(t.topic(""), warning, "RouteDrifted", "route table "+t.id+" has drifted: "+t.describeDrift()+r.repairHint(), "table", t.id)
+		r.tellDrift(t)
 		return false
 	case !t.plan.Changes.Empty(): // dry run
 		r.tell.say(t.topic(""), info, "", "dry run, nothing was written: would "+t.plan.Changes.String(), "table", t.id)
@@ -50,11 +50,11 @@ func (r *Reconciler) tellSettled(t *table) bool {
 		r.tell.say(t.topic(""), warning, "RouteDrifted", "route "+routes+" is in the table, but "+t.describeDrift(), "table", t.id)
 		return false
 	}
-	message, reason := "route "+routes+" confirmed", "RouteConfirmed"
+	state, gone, reason := "route "+routes+" confirmed", "", "RouteConfirmed"
 	if len(t.removed) > 0 {
-		message, reason = message+", removed "+destinations(t.removed), "RouteMoved"
+		gone, reason = ", removed "+destinations(t.removed), "RouteMoved"
 	}
-	r.tell.say(t.topic(""), success, reason, message, "table", t.id, "next_hop", r.instance.ID)
+	r.tell.news(t.topic(""), state, success, reason, state+gone, "table", t.id, "next_hop", r.instance.ID)
 	return true
 }
 
@@ -98,6 +98,10 @@ func (t *table) describeDrift() string {
 	return strings.Join(parts, ", ")
 }
 
+func (r *Reconciler) tellDrift(t *table) {
+	r.tell.say(t.topic(""), warning, "RouteDrifted", "route table "+t.id+" has drifted: "+t.describeDrift()+r.repairHint(), "table", t.id)
+}
+
 func (r *Reconciler) repairHint() string {
 	if r.cfg.DriftRepair {
 		return ""
@@ -111,7 +115,7 @@ func (r *Reconciler) conflict(t *table) string {
 	for _, route := range t.plan.Conflicts {
 		parts = append(parts, fmt.Sprintf("%s route %s → %s", route.Type, route.Destination, route.NextHop))
 	}
-	return fmt.Sprintf("route table %s has a route of somebody else where %s should be: %s; nothing was written there", t.id, r.cfg.NodeName, strings.Join(parts, ", "))
+	return fmt.Sprintf("route table %s has a route of somebody else where %s should be: %s; nothing was written there: remove that route, or find out whose it is", t.id, r.cfg.NodeName, strings.Join(parts, ", "))
 }
 
 func destinations(routes []otc.Route) string {
@@ -138,7 +142,13 @@ func (r *Reconciler) remove(ctx context.Context) {
 		r.removal = retry{} // the informer brings the news
 		return
 	}
-	r.inParallel(r.tables, func(t *table) { t.err = r.sync(ctx, t, nil, true) })
+	r.inParallel(r.tables, func(t *table) {
+		t.restart() // if the Node comes back half way through
+		t.err = r.sync(ctx, t, nil, true)
+	})
+	if abandoned(r.tables) {
+		return
+	}
 	var left []string
 	for _, t := range r.tables {
 		if t.err != nil && !errors.Is(ctx.Err(), context.Canceled) {

@@ -82,6 +82,8 @@ func (r *Reconciler) judge() (ready, inSync bool, reason string) {
 		return true, false, "skipped: " + r.skip
 	case r.wanted == nil && r.bad != nil:
 		return false, false, r.bad.Error()
+	case r.instance.ID == "" && r.loginRefused():
+		return false, false, "login refused: " + oneLine(r.firstErr().Error())
 	case r.instance.ID == "" && r.lookupErr != nil:
 		return false, false, "ECS instance not found: " + oneLine(r.lookupErr.Error())
 	case r.instance.ID == "":
@@ -144,13 +146,10 @@ func (t *table) compare(want netip.Prefix, self string) RouteStatus {
 				s.Seen = route.Type + " " + route.NextHop
 			}
 			if s.Note = "somebody else's"; s.Seen == self {
-				s.Note = "as wanted"
+				s.Note = ""
 				break
 			}
 		}
-	}
-	if s.Seen == "" && t.view.ID != "" {
-		s.Note = "missing"
 	}
 	return s
 }

@@ -39,6 +39,7 @@ func (t *table) restart() { t.confirmed, t.retry = false, retry{due: time.Now()}
 var (
 	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it")
 	errOtherVPC    = errors.New("the route table belongs to another VPC than the instance")
+	errOutdated    = errors.New("the Node has changed meanwhile")
 )
 
 // A refusedError names routes that the cloud does not take while others are fine.
@@ -131,7 +132,7 @@ func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, wr
 		}
 		t.refused = slices.Collect(maps.Values(a.refused))
 		if ch.Empty() || !write || r.cfg.DryRun {
-			return a.verdict()
+			return a.verdict(plan.Changes)
 		}
 		if a.sent && a.pauses == maxPauses {
 			return errUnconfirmed
@@ -142,10 +143,27 @@ func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, wr
 			}
 			continue
 		}
+		if t.confirmed && len(want) > 0 {
+			r.tellDrift(t) // a repair hides it from the next look
+		}
+		if r.outdated() { // what is wanted may be another Node's by now
+			return errOutdated
+		}
 		if err := r.send(ctx, t, &a, ch); err != nil {
 			return err
 		}
 	}
+}
+
+// abandoned reports whether a pass over tables ended for news, and forgets that.
+func abandoned(tables []*table) bool {
+	any := false
+	for _, t := range tables {
+		if errors.Is(t.err, errOutdated) {
+			t.err, any = nil, true
+		}
+	}
+	return any
 }
 
 // send sends the changes, in several PUTs if the cloud wants them small, and
@@ -219,14 +237,16 @@ func family(r otc.Route) int {
 	return 1
 }
 
-// verdict is nil unless routes were refused.
-func (a *attempt) verdict() error {
-	if len(a.refused) == 0 {
-		return nil
-	}
+// verdict is nil unless operations were refused that the table still lacks.
+func (a *attempt) verdict(lacks otc.Changes) error {
 	var errs []error
-	for _, op := range slices.Sorted(maps.Keys(a.refused)) {
-		errs = append(errs, fmt.Errorf("%s: %w", op, a.refused[op]))
+	for _, one := range lacks.Split(1) {
+		if err := a.refused[one.String()]; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", one, err))
+		}
+	}
+	if len(errs) == 0 {
+		return nil
 	}
 	return refusedError{errors.Join(errs...)}
 }

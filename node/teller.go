@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -46,9 +48,10 @@ type teller struct {
 	changes []Change        // newest first
 }
 
+// told is what was last told about a topic.
 type told struct {
-	key string
-	at  time.Time
+	key      string
+	failures map[string]time.Time // since it last was well: when each kind was told
 }
 
 // say tells that a topic is now in the state that message describes, with an
@@ -83,17 +86,25 @@ func kind(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no time left"
 	}
+	if _, ok := errors.AsType[*url.Error](err); ok { // of the API server; its text may hold our port
+		return "no answer"
+	}
 	return err.Error()
 }
 
 func (t *teller) news(topic, key string, s severity, reason, message string, attrs ...any) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := time.Now()
-	if last, ok := t.last[topic]; ok && last.key == key && (s != failing || now.Sub(last.at) < repeatAfter) {
+	now, last := time.Now(), t.last[topic]
+	if s != failing && last.key == key || s == failing && now.Sub(last.failures[key]) < repeatAfter {
 		return false
 	}
-	t.last[topic] = told{key, now}
+	next := told{key: key, failures: map[string]time.Time{}}
+	if s == failing { // to and fro between two failures is one that lasts
+		maps.Copy(next.failures, last.failures)
+		next.failures[key] = now
+	}
+	t.last[topic] = next
 	message = oneLine(message)
 	t.changes = slices.Insert(t.changes, 0, Change{now, s.String(), message})
 	t.changes = t.changes[:min(len(t.changes), keepChanges)]
@@ -102,6 +113,13 @@ func (t *teller) news(topic, key string, s severity, reason, message string, att
 		t.kube.Event(s >= warning, reason, message)
 	}
 	return true
+}
+
+// isFailing reports whether a failure was the last that was told about a topic.
+func (t *teller) isFailing(topic string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.last[topic].failures) > 0
 }
 
 // forget makes the next state of a topic news, whatever it is.

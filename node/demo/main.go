@@ -14,12 +14,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
-)
 
-const (
-	patience  = 30 * time.Second // for anything that should come at once
-	stopLimit = 10 * time.Second // for the program to end when asked to
+	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/otc/otctest"
 )
 
 func main() {
@@ -34,33 +31,33 @@ func main() {
 }
 
 func run(ctx context.Context, bin string, once bool) error {
-	w, err := newWorld()
+	w, err := stage.NewWorld()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(w.dir) }()
-	fmt.Printf("%s, the real program, runs between a pretend cloud (%s)\nand a pretend Kubernetes API (%s).\n", bin, w.cloudURL, w.kubeURL)
-	p, err := start(bin, w.environment())
+	defer w.Close()
+	w.Cloud.AddServer(otctest.Instance{ID: otherInstanceID, Name: "worker-2", Fixed: []string{"10.20.0.12"}})
+	w.Cloud.SetRoutes(otctest.TableID, foreign()...)
+	fmt.Printf("%s, the real program, runs between a pretend cloud (%s)\nand a pretend Kubernetes API (%s).\n", bin, w.CloudURL, w.KubeURL)
+	p, err := stage.Start(bin, w.Environment(), func(line string) { fmt.Printf("      │ %s\n", line) })
 	if err != nil {
 		return err
 	}
-	d := &demo{world: w, program: p}
+	d := &demo{World: w, program: p}
 	if err = d.tell(ctx); err == nil && !once {
-		fmt.Printf("\nStill running. Look around, and end it with Ctrl-C:\n   status page  %s/\n   metrics      %[1]s/metrics\n", w.pages)
-		err = d.stay(ctx)
+		fmt.Printf("\nStill running. Look around, and end it with Ctrl-C:\n   status page  %s/\n   metrics      %[1]s/metrics\n", w.Pages)
+		err = p.Stay(ctx)
 	}
-	select {
-	case <-p.exited:
+	if p.Ended() {
 		return err
-	default:
-		return errors.Join(err, d.end())
 	}
+	return errors.Join(err, d.end())
 }
 
 // A demo is the story and what has become of it so far.
 type demo struct {
-	*world
-	program *program
+	*stage.World
+	program *stage.Program
 	steps   int
 	failed  int
 }
@@ -79,36 +76,4 @@ func (d *demo) check(ok bool, format string, args ...any) {
 		d.failed++
 	}
 	fmt.Printf("   "+mark+" "+format+"\n", args...)
-}
-
-// until returns when cond holds. It gives up, with the program's last words,
-// when that takes too long or the program has ended.
-func (d *demo) until(ctx context.Context, what string, cond func() bool) error {
-	again := time.NewTicker(10 * time.Millisecond)
-	defer again.Stop()
-	slow, late := time.After(2*time.Second), time.After(patience)
-	for !cond() {
-		select {
-		case <-again.C:
-		case <-slow:
-			fmt.Printf("   … waiting for %s\n", what)
-		case <-late:
-			return d.program.trouble("waited %v in vain for %s", patience, what)
-		case <-d.program.exited:
-			return d.program.trouble("the program ended (%v) while we waited for %s", d.program.err, what)
-		case <-ctx.Done():
-			return errors.New("interrupted")
-		}
-	}
-	return nil
-}
-
-// stay leaves everything running until Ctrl-C.
-func (d *demo) stay(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-d.program.exited:
-		return d.program.trouble("the program ended by itself: %v", d.program.err)
-	}
 }

@@ -8,19 +8,14 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
+	"otc-route-manager/node"
+	"otc-route-manager/node/internal/stage"
 	"otc-route-manager/otc/otctest"
 )
 
 // Invented names and numbers of the story.
 const (
-	nodeName        = "worker-1"
-	nodeIP          = "10.20.0.11"
-	instanceID      = "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26"
 	otherInstanceID = "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138"
-	annotation      = "k8s.ovn.org/node-subnets"
 	firstSubnet     = "10.128.4.0/23"
 	secondSubnet    = "10.129.6.0/23"
 	heartbeats      = 1000
@@ -49,23 +44,19 @@ func (d *demo) tell(ctx context.Context) error {
 
 func (d *demo) wait(ctx context.Context) error {
 	d.step("A Node appears, without pod subnets", "OVN-Kubernetes has given it none yet: the program waits.")
-	d.kube.Put(&corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{"node-role.kubernetes.io/worker": ""}},
-		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + instanceID},
-		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}},
-	})
+	d.Kube.Put(stage.Worker())
 	var why string
-	err := d.until(ctx, "the program to see the Node", func() (seen bool) {
-		_, why = d.fetch("/health?ready=1")
-		return strings.Contains(why, annotation)
+	err := d.program.Until(ctx, "the program to see the Node", func() (seen bool) {
+		_, why = d.Fetch("/health?ready=1")
+		return strings.Contains(why, node.SubnetsAnnotation)
 	})
 	if err != nil {
 		return err
 	}
 	d.check(true, "not ready, and it says why: %s", why)
-	for _, r := range d.kube.Requests() {
+	for _, r := range d.Kube.Requests() {
 		if r.Resource == "nodes" {
-			d.check(r.Query.Get("fieldSelector") == "metadata.name="+nodeName, "%s of its own Node only", r.Verb)
+			d.check(r.Query.Get("fieldSelector") == "metadata.name="+stage.NodeName, "%s of its own Node only", r.Verb)
 		}
 	}
 	d.checkRoutes()
@@ -85,13 +76,13 @@ func (d *demo) route(ctx context.Context) error {
 // storm counts until the subnet has moved: that change comes after the heartbeats
 // in the same watch, so none of them can still be on its way then.
 func (d *demo) storm(ctx context.Context) error {
-	before := d.cloud.Count("")
+	before := d.Cloud.Count("")
 	d.step(fmt.Sprintf("%d heartbeats of the Node, then its subnet moves to %s", heartbeats, secondSubnet),
 		"No heartbeat may reach the cloud. The move is one request, so that there is always a route.")
 	for range heartbeats {
-		d.kube.Touch(nodeName)
+		d.Kube.Touch(stage.NodeName)
 	}
-	d.check(d.cloud.Count("") == before, "no call to the cloud after the heartbeats")
+	d.check(d.Cloud.Count("") == before, "no call to the cloud after the heartbeats")
 	if err := d.annotate(ctx, secondSubnet); err != nil {
 		return err
 	}
@@ -104,27 +95,27 @@ func (d *demo) storm(ctx context.Context) error {
 
 func (d *demo) malformed(ctx context.Context) error {
 	d.step("The annotation turns to nonsense", "An error is never a change: what works is left as it is.")
-	before := d.cloud.Count("")
-	d.kube.Annotate(nodeName, annotation, `{"default":["10.129.6.0`)
-	if err := d.until(ctx, "the program to notice", func() bool { return d.metric(inSync) == "0" }); err != nil {
+	before := d.Cloud.Count("")
+	d.Kube.Annotate(stage.NodeName, node.SubnetsAnnotation, `{"default":["10.129.6.0`)
+	if err := d.program.Until(ctx, "the program to notice", func() bool { return d.Metric(inSync) == "0" }); err != nil {
 		return err
 	}
 	d.checkCalls(before)
 	d.checkRoutes(secondSubnet)
-	d.kube.Annotate(nodeName, annotation, subnets(secondSubnet))
-	return d.until(ctx, "the program to be content again", func() bool { return d.metric(inSync) == "1" })
+	d.World.Annotate(secondSubnet)
+	return d.program.Until(ctx, "the program to be content again", func() bool { return d.Metric(inSync) == "1" })
 }
 
 func (d *demo) look(context.Context) error {
 	d.step("What an operator sees", "The program's own pages.")
 	for _, path := range []string{"/health", "/health?ready=1", "/metrics", "/"} {
-		status, body := d.fetch(path)
+		status, body := d.Fetch(path)
 		if strings.Contains(body, "\n") {
 			body = fmt.Sprintf("%d bytes", len(body))
 		}
-		d.check(status == http.StatusOK, "%s%s: %d, %s", d.pages, path, status, body)
+		d.check(status == http.StatusOK, "%s%s: %d, %s", d.Pages, path, status, body)
 	}
-	d.check(d.metric(inSync) == "1", "route_manager_in_sync %s", d.metric(inSync))
+	d.check(d.Metric(inSync) == "1", "route_manager_in_sync %s", d.Metric(inSync))
 	return nil
 }
 
@@ -132,14 +123,14 @@ func (d *demo) look(context.Context) error {
 func (d *demo) end() error {
 	d.step("The program is asked to stop (SIGTERM)", "Routes stay: an update must not cut the pods off.")
 	own, _ := d.routes()
-	took, err := d.program.stop()
+	took, err := d.program.Stop()
 	if err != nil {
 		return err
 	}
-	d.check(took < stopLimit, "it ended after %v with exit status 0", took)
+	d.check(took < stage.StopLimit, "it ended after %v with exit status 0", took)
 	d.checkRoutes(own...)
 	if d.failed > 0 {
-		return d.program.trouble("%d checks failed", d.failed)
+		return d.program.Trouble("%d checks failed", d.failed)
 	}
 	return nil
 }
@@ -147,15 +138,13 @@ func (d *demo) end() error {
 // annotate gives the Node a pod subnet, as OVN-Kubernetes does, and waits until
 // the program has dealt with it and calls its route confirmed.
 func (d *demo) annotate(ctx context.Context, subnet string) error {
-	before := d.metric(passes)
-	d.kube.Annotate(nodeName, annotation, subnets(subnet))
-	return d.until(ctx, "the route of "+subnet+" to be confirmed", func() bool {
-		status, _ := d.fetch("/health?ready=1")
-		return status == http.StatusOK && d.metric(inSync) == "1" && d.metric(passes) != before
+	before := d.Metric(passes)
+	d.World.Annotate(subnet)
+	return d.program.Until(ctx, "the route of "+subnet+" to be confirmed", func() bool {
+		status, _ := d.Fetch("/health?ready=1")
+		return status == http.StatusOK && d.Metric(inSync) == "1" && d.Metric(passes) != before
 	})
 }
-
-func subnets(cidr string) string { return fmt.Sprintf(`{"default":[%q]}`, cidr) }
 
 func (d *demo) checkRoutes(want ...string) {
 	own, others := d.routes()
@@ -165,7 +154,7 @@ func (d *demo) checkRoutes(want ...string) {
 
 func (d *demo) checkCalls(before int, want ...string) {
 	var got []string
-	for _, r := range d.cloud.Requests()[before:] {
+	for _, r := range d.Cloud.Requests()[before:] {
 		got = append(got, r.Op)
 	}
 	d.check(slices.Equal(got, want), "calls to the cloud: %d %v", len(got), got)
@@ -176,7 +165,7 @@ func (d *demo) lastPut() (changes []string) {
 	var body struct {
 		RouteTable struct{ Routes map[string][]otctest.Route }
 	}
-	for _, r := range d.cloud.Requests() {
+	for _, r := range d.Cloud.Requests() {
 		if r.Op == otctest.OpTableUpdate {
 			body.RouteTable.Routes = nil
 			_ = json.Unmarshal(r.Body, &body) // nonsense changes nothing, and fails the check
@@ -188,4 +177,16 @@ func (d *demo) lastPut() (changes []string) {
 		}
 	}
 	return changes
+}
+
+// routes parts the route table: where the program's own go, and all others.
+func (d *demo) routes() (own []string, others []otctest.Route) {
+	for _, r := range d.Cloud.Routes(otctest.TableID) {
+		if r.NextHop == stage.InstanceID {
+			own = append(own, r.Destination)
+		} else {
+			others = append(others, r)
+		}
+	}
+	return own, others
 }

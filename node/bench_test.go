@@ -1,0 +1,153 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+
+	"otc-route-manager/otc"
+	"otc-route-manager/otc/otctest"
+)
+
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if got, err := ParseSubnets(`{"default":["10.132.4.0/23","fd01:0:0:7::/64"],"team-a_net1":["10.61.0.0/20"]}`); err != nil || len(got) != 2 {
+			b.Fatalf("got %v, %v, want two subnets", got, err)
+		}
+	}
+}
+
+// BenchmarkPlan plans a moved subnet against a table that is full.
+func BenchmarkPlan(b *testing.B) {
+	q := Question{Wanted: []netip.Prefix{subnetOf(300)}, Self: ecsID(7), NodeName: "worker-7", Ranges: []netip.Prefix{clusterRange()}}
+	for i := range TableLimit {
+		q.Table = append(q.Table, otc.Route{Type: otc.TypeECS, Destination: subnetOf(i), NextHop: ecsID(i), Description: description(fmt.Sprintf("worker-%d", i))})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if p := MakePlan(q); p.Changes.Len() != 2 {
+			b.Fatalf("got %v, want one route added and one deleted", p.Changes)
+		}
+	}
+}
+
+// BenchmarkDecodeNode decodes a Node of 20 kB as a watch does: the part of an
+// event that is the Kubernetes client's.
+func BenchmarkDecodeNode(b *testing.B) {
+	data := largeNode(b)
+	scheme := runtime.NewScheme()
+	addCoreV1(scheme)
+	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := decoder.Decode(data, nil, &Node{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkNodeEvent takes a heartbeat from where it is decoded to where it is
+// found to be no news.
+func BenchmarkNodeEvent(b *testing.B) {
+	var decoded Node
+	if err := json.Unmarshal(largeNode(b), &decoded); err != nil {
+		b.Fatal(err)
+	}
+	r := New(nil, nil, nil, nil, Config{NodeName: decoded.Name})
+	observe := func() {
+		n := decoded // trimming changes it in place
+		object, _ := trim(&n)
+		facts := FactsOf(object.(*Node))
+		r.Observe(&facts)
+	}
+	observe()
+	<-r.wake
+	b.ReportAllocs()
+	for b.Loop() {
+		observe()
+	}
+	if len(r.wake) != 0 {
+		b.Error("a heartbeat woke the worker")
+	}
+}
+
+// BenchmarkReconcile moves the Node's subnet: GET, plan, PUT, and the GET that
+// confirms it, with the simulator as transport and 200 routes in the table.
+func BenchmarkReconcile(b *testing.B) {
+	cloud := otctest.New()
+	cloud.Set(func(k *otctest.Knobs) { k.TableLimit = TableLimit + 1 })
+	cloud.AddServer(otctest.Instance{ID: ecsID(1), Name: "worker-1", Fixed: []string{addrOf(1).String()}})
+	var routes []otctest.Route
+	for i := range TableLimit - 1 {
+		routes = append(routes, otctest.Route{Type: otc.TypeECS, Destination: subnetOf(10 + i).String(), NextHop: ecsID(10 + i), Description: Mark})
+	}
+	cloud.SetRoutes(otctest.TableID, routes...)
+	obs := &finished{Observer: newCounts(), done: make(chan struct{}, 1)}
+	r := New(benchClient(cloud), &kubeAPI{exists: true}, obs, nil, Config{NodeName: "worker-1", Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}})
+	go r.Run(b.Context())
+	facts := [2]Facts{}
+	for i := range facts {
+		facts[i] = Facts{Name: "worker-1", UID: "u", Worker: true, Annotated: true, Annotation: annotation(subnetOf(1 + i).String()),
+			ProviderID: "openstack:///" + ecsID(1), Addresses: []netip.Addr{addrOf(1)}}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		r.Observe(&facts[i%2])
+		<-obs.done
+	}
+}
+
+// finished tells when routes are confirmed.
+type finished struct {
+	Observer
+	done chan struct{}
+}
+
+func (f *finished) AnnotationToRoute(time.Duration) { f.done <- struct{}{} }
+
+func benchClient(cloud *otctest.Server) *otc.Client {
+	return otc.New(otc.Config{
+		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
+		Credentials: func() (string, otc.Secret, error) { return otctest.User, otc.NewSecret(otctest.Password), nil },
+		Allowed:     []netip.Prefix{clusterRange()}, Transport: cloud,
+	}, nil)
+}
+
+// largeNode is a Node as a cluster has it: labels, annotations, images and the
+// book-keeping of those who wrote them.
+func largeNode(b *testing.B) []byte {
+	n := corev1.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "u", ResourceVersion: "1", Labels: map[string]string{labelWorker: ""}, Annotations: map[string]string{}},
+		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + ecsID(1)},
+		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: addrOf(1).String()}, {Type: corev1.NodeHostName, Address: "worker-1"}}},
+	}
+	for i := range 20 {
+		n.Labels[fmt.Sprintf("example.com/label-%d", i)] = "value"
+		n.Annotations[fmt.Sprintf("example.com/annotation-%d", i)] = strings.Repeat("value ", 20)
+	}
+	n.Annotations[SubnetsAnnotation] = annotation(subnetOf(1).String())
+	for i := range 5 {
+		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationUpdate,
+			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{` + strings.Repeat(`"f:annotations":{".":{}},`, 50) + `"f:labels":{}}}`)}})
+	}
+	for i := range 50 {
+		n.Status.Images = append(n.Status.Images, corev1.ContainerImage{
+			Names: []string{fmt.Sprintf("registry.example.com/team/image-%d@sha256:%064x", i, i), fmt.Sprintf("registry.example.com/team/image-%d:v1.2.3", i)}, SizeBytes: 1 << 27})
+	}
+	data, err := json.Marshal(n)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
+}

@@ -1,0 +1,201 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+func marked1(destination, nextHop string) otctest.Route {
+	return otctest.Route{Type: "ecs", Destination: destination, NextHop: nextHop, Description: Mark + ": worker-1"}
+}
+
+// TestDrift changes a table that was right. A look tells it and writes nothing,
+// unless it is to be repaired.
+func TestDrift(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(*world, *agent)
+		drift  int
+		told   string
+		table  []string // without repair
+		put    string   // the repair; "": a repair cannot help
+	}{
+		{"missing", func(w *world, a *agent) { w.DeleteRoute(mainTable, "10.128.2.0/23") }, 1,
+			"10.128.2.0/23 is missing", nil, "add 10.128.2.0/23"},
+		{"points to a dead instance", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", gone)) }, 1,
+			"10.128.2.0/23 points elsewhere", []string{"10.128.2.0/23 → " + gone}, "mod 10.128.2.0/23"},
+		{"left over", func(w *world, a *agent) { w.PutRoute(mainTable, marked1("10.129.0.0/23", a.id)) }, 1,
+			"10.129.0.0/23 is left over", []string{"10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → worker-1 *"}, "del 10.129.0.0/23"},
+		{"shadowed by another instance", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("ecs", "10.128.3.0/24", otherID)) }, 1,
+			"ecs route 10.128.3.0/24 → " + otherID + " takes its traffic", []string{"10.128.2.0/23 → worker-1 *", "10.128.3.0/24 → " + otherID}, ""},
+		{"shadowed by a peering", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("peering", "10.128.3.0/25", "p-1")) }, 1,
+			"peering route 10.128.3.0/25 → p-1 takes its traffic", []string{"10.128.2.0/23 → worker-1 *", "peering 10.128.3.0/25 → p-1"}, ""},
+		{"swallowed by a later subnet", func(w *world, a *agent) {
+			w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "5e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", CIDR: "10.128.0.0/16"})
+		}, 1, "local route 10.128.0.0/16 → - takes its traffic", []string{"10.128.2.0/23 → worker-1 *"}, ""},
+		{"two at once", func(w *world, a *agent) {
+			w.DeleteRoute(mainTable, "10.128.2.0/23")
+			w.PutRoute(mainTable, marked1("10.129.0.0/23", a.id))
+		}, 2, "10.128.2.0/23 is missing, 10.129.0.0/23 is left over", []string{"10.129.0.0/23 → worker-1 *"}, "add 10.128.2.0/23, del 10.129.0.0/23"},
+	} {
+		for _, repair := range []bool{false, true} {
+			name := map[bool]string{false: tt.name, true: tt.name + ", repaired"}[repair]
+			t.Run(name, func(t *testing.T) {
+				bubble(t, func(w *world) {
+					a := w.up(1, func(c *Config) { c.DriftRepair = repair })
+					tt.change(w, a)
+					w.Reset()
+					w.pass(19 * time.Minute)
+					a.wantTold(1, "warning", tt.told)
+					a.wantEvents(1, "Warning RouteDrifted", tt.told)
+					if repair && tt.put != "" {
+						w.wantPuts(tt.put)
+						w.wantRoutes("10.128.2.0/23 → worker-1 *")
+						a.wantState(true, true)
+						a.wantTold(2, "success route 10.128.2.0/23 → worker-1 confirmed")
+						return
+					}
+					a.wantState(true, false)
+					if _, conflicts, drift := a.counts.state(); drift != tt.drift || conflicts != 0 {
+						t.Errorf("drift %d, conflicts %d; want %d, 0", drift, conflicts, tt.drift)
+					}
+					w.pass(24 * time.Hour)
+					a.wantTold(1, "warning", tt.told)
+					w.wantPuts()
+					w.wantRoutes(tt.table...)
+					// It was the only thing wrong, and a new value is always written.
+					w.DeleteRoute(mainTable, "10.128.3.0/24")
+					w.DeleteRoute(mainTable, "10.128.3.0/25")
+					a.move("10.130.0.0/23")
+					w.wantRoutes(append(others(tt.name), "10.130.0.0/23 → worker-1 *")...)
+					a.wantState(true, true)
+				})
+			})
+		}
+	}
+}
+
+// others is what a case of TestDrift leaves in the table after a move.
+func others(name string) []string {
+	if name == "points to a dead instance" {
+		return []string{"10.128.2.0/23 → " + gone}
+	}
+	return nil
+}
+
+// A shadow that is there from the start is told, and the Node is ready.
+func TestShadowFromTheStart(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, stranger("ecs", "10.128.3.0/24", otherID))
+		a := w.up(1)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.3.0/24 → "+otherID)
+		a.wantState(true, false)
+		a.wantTold(1, "warning route 10.128.2.0/23 → worker-1 is in the table, but ecs route 10.128.3.0/24")
+		w.DeleteRoute(mainTable, "10.128.3.0/24")
+		w.pass(19 * time.Minute)
+		a.wantState(true, true)
+	})
+}
+
+// TestR3LivingClaimant: a confirmed route that now points to another living
+// instance is a conflict, not a drift to repair.
+func TestR3LivingClaimant(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.AddServer(server(otherID, "a living one", "10.20.0.200"))
+		a := w.up(1, func(c *Config) { c.DriftRepair = true })
+		w.Reset()
+		w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", otherID))
+		w.pass(24 * time.Hour)
+		w.wantPuts()
+		w.wantRoutes("10.128.2.0/23 → " + otherID)
+		a.wantState(false, false)
+		if _, conflicts, drift := a.counts.state(); conflicts != 1 || drift != 0 {
+			t.Errorf("%d conflicts, drift %d", conflicts, drift)
+		}
+		w.DeleteServer(otherID) // dead, so there is only one claimant left
+		w.pass(16 * time.Minute)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantState(true, true)
+	})
+}
+
+// Any other answer than "there is no such server" leaves it alive.
+func TestR3ClaimantInDoubt(t *testing.T) {
+	for name, fault := range map[string]otctest.Fault{
+		"forbidden": {Status: 403, Code: "Pdp.0001"}, "gateway's 404": {Status: 404, Code: "APIGW.0101"}, "500": {Status: 500}, "400": {Status: 400, Code: "Ecs.0005"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.up(1, func(c *Config) { c.DriftRepair = true })
+				fault.Op, fault.Times = otctest.OpServerGet, -1
+				w.Fail(fault)
+				w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", otherID))
+				w.Reset()
+				w.pass(2 * time.Hour)
+				w.wantPuts()
+				a.wantState(false, false)
+			})
+		})
+	}
+}
+
+// Looks are DRIFT_CHECK_INTERVAL apart with a fifth of jitter, and cost one read
+// of the table.
+func TestDriftCheckInterval(t *testing.T) {
+	for _, tt := range []struct {
+		interval time.Duration
+		low, up  int // looks in a day
+	}{{15 * time.Minute, 80, 120}, {time.Hour, 20, 30}, {0, 0, 0}} {
+		t.Run(tt.interval.String(), func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.up(1, func(c *Config) { c.DriftInterval = tt.interval })
+				w.pass(time.Second)
+				w.Reset()
+				w.pass(23 * time.Hour) // the token lives longer
+				n := w.Count(otctest.OpTableGet)
+				if n < tt.low*23/24 || n > tt.up {
+					t.Errorf("%d looks, want %d to %d", n, tt.low, tt.up)
+				}
+				w.wantPuts()
+				if tt.interval == 0 {
+					w.wantCalls("")
+				}
+				a.wantState(true, true)
+				a.wantTold(1, "success")
+			})
+		})
+	}
+}
+
+// Without drift checks a conflict is still tried again, and a failure too.
+func TestNoDriftChecks(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, stranger("peering", "10.128.2.0/23", "p-1"))
+		a := w.up(1, func(c *Config) { c.DriftInterval = 0 })
+		w.pass(time.Hour)
+		w.DeleteRoute(mainTable, "10.128.2.0/23")
+		w.pass(16 * time.Minute)
+		a.wantState(true, true)
+		w.Reset()
+		w.pass(23 * time.Hour)
+		w.wantCalls("")
+	})
+}
+
+// What was confirmed and is taken by another type is a conflict; when the stranger
+// is gone the route is missing, which is drift.
+func TestConflictAfterConfirmation(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1, func(c *Config) { c.DriftRepair = true })
+		w.PutRoute(mainTable, stranger("peering", "10.128.2.0/23", "p-1"))
+		w.pass(19 * time.Minute)
+		a.wantState(false, false)
+		w.wantRoutes("peering 10.128.2.0/23 → p-1")
+		w.DeleteRoute(mainTable, "10.128.2.0/23")
+		w.pass(19 * time.Minute)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantState(true, true)
+	})
+}

@@ -1,0 +1,201 @@
+package node
+
+import (
+	"errors"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+const (
+	gone = "dead0001-2b6d-4f80-93ae-5d1c00000001" // a server that does not exist
+	twin = "dead0002-2b6d-4f80-93ae-5d1c00000002"
+)
+
+func server(id, name string, fixed ...string) otctest.Instance {
+	return otctest.Instance{ID: id, Name: name, Fixed: fixed}
+}
+
+// TestInstance starts worker-1 (10.20.0.11) with these hints and servers.
+func TestInstance(t *testing.T) {
+	type servers = []otctest.Instance
+	me := ecsID(1)
+	right := server(me, "worker-1", "10.20.0.11")
+	for _, tt := range []struct {
+		name                 string
+		providerID, systemID string
+		address              string // "": 10.20.0.11
+		servers              servers
+		want                 string // instance; "": none
+		calls                string // after the login
+		told                 string
+	}{
+		{name: "providerID first", providerID: "openstack:///" + me, systemID: twin, servers: servers{right}, want: me, calls: "server"},
+		{name: "providerID with a region", providerID: "openstack://eu-de/" + me, servers: servers{right}, want: me, calls: "server"},
+		{name: "bare providerID in upper case", providerID: strings.ToUpper(me), servers: servers{right}, want: me, calls: "server"},
+		{name: "systemUUID second", systemID: me, servers: servers{right}, want: me, calls: "server"},
+		{name: "systemUUID in upper case", systemID: strings.ToUpper(me), servers: servers{right}, want: me, calls: "server"},
+		{name: "systemUUID byte-swapped", systemID: swapped(me), servers: servers{right}, want: me, calls: "server:404 server"},
+		{name: "address third", servers: servers{right}, want: me, calls: "servers"},
+		{name: "name last", address: "fd00:20::b", servers: servers{server(me, "worker-1", "10.20.0.11", "fd00:20::b")}, want: me, calls: "servers"},
+		{name: "providerID is gone", providerID: gone, systemID: me, servers: servers{right}, want: me, calls: "server:404 server"},
+		{name: "both ids are gone", providerID: gone, systemID: gone, servers: servers{right}, want: me, calls: "server:404 server:404 servers"},
+		{name: "providerID has another address", providerID: twin, systemID: me, servers: servers{right, server(twin, "x", "10.20.0.12")}, want: me, calls: "server server"},
+		{name: "a floating address proves nothing", providerID: twin, servers: servers{right, {ID: twin, Name: "x", Fixed: []string{"10.20.0.12"}, Floating: []string{"10.20.0.11"}}}, want: me, calls: "server servers"},
+		{name: "address of the second NIC", providerID: me, servers: servers{{ID: me, Name: "x", Fixed: []string{"10.20.0.99"}, NICs: []otctest.NIC{{Addresses: []string{"10.20.0.11"}}}}}, want: me, calls: "server"},
+		{name: "providerID is being deleted", providerID: twin, servers: servers{right, {ID: twin, Name: "x", Fixed: []string{"10.20.0.11"}, TaskState: "deleting"}}, want: me, calls: "server servers"},
+		{name: "providerID of another cloud", providerID: "aws:///eu-central-1a/i-0123456789abcdef0", systemID: me, servers: servers{right}, want: me, calls: "server"},
+		{name: "the same id twice is asked once", providerID: gone, systemID: strings.ToUpper(gone), calls: "server:404 server:404 servers servers", told: "no ECS instance found"},
+		{name: "none", servers: servers{server(twin, "worker-2", "10.20.0.12")}, calls: "servers servers", told: "no server with the address [10.20.0.11]"},
+		{name: "worker-1 beside worker-10 and its address", servers: servers{server(twin, "worker-10", "10.20.0.110"), right}, want: me, calls: "servers"},
+		{name: "only worker-10", servers: servers{server(twin, "worker-10", "10.20.0.110")}, calls: "servers servers", told: "no ECS instance found"},
+		{name: "right name, wrong address", servers: servers{server(twin, "worker-1", "10.20.0.12")}, calls: "servers servers", told: "no ECS instance found"},
+		{name: "two servers with its name, one with its address", servers: servers{server(twin, "worker-1", "10.20.0.12"), right}, want: me, calls: "servers"},
+		{name: "two servers with its address", servers: servers{right, {ID: twin, Name: "worker-1", VPCID: otherVPC, Fixed: []string{"10.20.0.11"}}}, calls: "servers", told: "2 servers have its address"},
+		{name: "two servers with its name and IPv6 address", address: "fd00:20::b", servers: servers{server(me, "worker-1", "fd00:20::b"), server(twin, "worker-1", "fd00:20::b")}, calls: "servers", told: "2 servers"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.agent(1)
+				w.DeleteServer(a.id)
+				for _, s := range tt.servers {
+					w.AddServer(s)
+				}
+				a.facts.ProviderID, a.facts.SystemUUID = tt.providerID, tt.systemID
+				if tt.address != "" {
+					a.facts.Addresses = []netip.Addr{netip.MustParseAddr(tt.address)}
+				}
+				a.start()
+				a.see()
+				calls := strings.TrimPrefix(w.calls(), "login ")
+				if tt.want == "" {
+					w.wantRoutes()
+					a.wantState(false, false)
+					a.wantTold(1, "error could not find the ECS instance of worker-1", tt.told)
+				} else {
+					tt.calls += " get put get"
+					a.wantState(true, true)
+				}
+				if a.Status().Instance != tt.want || calls != tt.calls {
+					t.Errorf("got instance %q with %q, want %q with %q", a.Status().Instance, calls, tt.want, tt.calls)
+				}
+			})
+		})
+	}
+}
+
+const otherVPC = "11111111-61b8-4e3f-8a25-7c0e9b14d6f1"
+
+// Without the permission to read a server by id the list by address serves.
+func TestInstanceWithoutShowServer(t *testing.T) {
+	for name, denial := range map[string]otctest.Denial{"policy": otctest.DenyPolicy, "nova": otctest.DenyNova} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.Set(func(k *otctest.Knobs) { k.Deny = map[string]otctest.Denial{"ecs:cloudServers:showServer": denial} })
+				a := w.up(1)
+				w.wantCalls("login server:403 servers get put get")
+				a.wantState(true, true)
+			})
+		})
+	}
+}
+
+// Any failure but "gone" and "forbidden" ends the attempt: the next kind of hint
+// might name another server.
+func TestInstanceLookupEndsOnOtherErrors(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.ProviderID = gone
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusBadRequest, Code: "Ecs.0005"})
+		a.start()
+		a.see()
+		w.wantCalls("login server:400")
+		a.wantState(false, false)
+		w.pass(2 * time.Minute) // hopeless: a minute at most
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+	})
+}
+
+// The gateway's 404 speaks of the URL, not of the server.
+func TestInstanceGatewayNotFound(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.SystemUUID = twin // would be the next to ask
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusNotFound, Code: "APIGW.0101"})
+		a.start()
+		a.see()
+		w.wantCalls("login server:404")
+	})
+}
+
+// A route to a server of another VPC would be accepted and useless.
+func TestInstanceInAnotherVPC(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		w.AddServer(otctest.Instance{ID: a.id, Name: a.name, VPCID: otherVPC, Fixed: []string{"10.20.0.11"}})
+		a.start()
+		a.see()
+		w.wantCalls("login server get")
+		w.wantRoutes()
+		a.wantState(false, false)
+		a.wantTold(1, "error", "another VPC", otherVPC, "check ROUTE_TABLE_ID")
+		a.wantEvents(1, "Warning RouteFailed", "another VPC")
+	})
+}
+
+// TestR8WhileNotFound: what may name the instance counts, nothing else does.
+func TestR8WhileNotFound(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.Addresses, a.facts.ProviderID, a.facts.SystemUUID = nil, "", ""
+		a.start()
+		a.see()
+		w.wantCalls("") // without an address nothing can be proven
+		a.wantState(false, false)
+		a.wantTold(1, "error", "no InternalIP yet")
+		a.see(func(f *Facts) { f.SystemUUID = twin })
+		w.wantCalls("")
+		a.see(func(f *Facts) { f.Addresses = []netip.Addr{netip.MustParseAddr("10.20.0.77")} })
+		w.wantCalls("login server:404 server:404 servers servers")
+		a.see(func(f *Facts) { f.Name = a.name }) // nothing new
+		w.wantCalls("")
+		a.see(func(f *Facts) { f.ProviderID = "openstack:///" + gone })
+		w.wantCalls("server:404 server:404 server:404 servers servers")
+		a.see(func(f *Facts) { f.Addresses = []netip.Addr{addrOf(1)} })
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+	})
+}
+
+// The providerID may come later than the annotation.
+func TestLateProviderID(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.ProviderID, a.facts.SystemUUID = "", ""
+		a.start()
+		a.see()
+		w.wantCalls("login servers get put get")
+		a.see(func(f *Facts) { f.SystemUUID = strings.ToUpper(a.id) })
+		a.see(func(f *Facts) { f.ProviderID = "openstack:///" + a.id })
+		w.wantCalls("") // says what was known
+		old := a.id
+		a.replace(twin)
+		a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+twin, twin })
+		w.wantCalls("server get put get")
+		w.wantRoutes("10.128.2.0/23 → worker-1#2 *")
+		a.see(func(f *Facts) { f.ProviderID = "" }) // what was known stays known
+		w.wantCalls("")
+		if old == a.Status().Instance {
+			t.Errorf("still instance %s", old)
+		}
+	})
+}
+
+func TestNoInstanceIsItsOwnError(t *testing.T) {
+	if _, err := findInstance(t.Context(), nil, Facts{}); !errors.Is(err, ErrNoInstance) || !hopeless(err) {
+		t.Errorf("got %v, want %v, and no hope", err, ErrNoInstance)
+	}
+}

@@ -1,0 +1,276 @@
+package node
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// in makes a route of the main table's range for another party.
+func stranger(kind, destination, nextHop string) otctest.Route {
+	return otctest.Route{Type: kind, Destination: destination, NextHop: nextHop, Description: "not ours"}
+}
+
+// Move: one PUT; taken over on the way if the new subnet was another's.
+func TestMove(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, stranger("nat", "0.0.0.0/0", "nat-1"))
+		w.PutRoute(mainTable, stranger("ecs", "10.129.0.0/23", otherID))
+		a := w.up(1)
+		w.Reset()
+		a.move("10.129.0.0/23")
+		w.wantPuts("mod 10.129.0.0/23, del 10.128.2.0/23")
+		w.wantRoutes("nat 0.0.0.0/0 → nat-1", "10.129.0.0/23 → worker-1 *")
+		a.wantTold(1, "success route 10.129.0.0/23 → worker-1 confirmed, removed 10.128.2.0/23")
+		a.wantEvents(1, "Normal RouteMoved")
+	})
+}
+
+// Many moves in one burst: only the last one counts.
+func TestMovesInABurst(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.Reset()
+		w.Set(func(k *otctest.Knobs) { k.Latency = 40 * time.Millisecond })
+		for i := range 20 {
+			a.facts.Annotation = annotation(fmt.Sprintf("10.129.%d.0/23", 2*i))
+			a.show()
+			w.pass(time.Millisecond)
+		}
+		w.pass(time.Second)
+		w.wantRoutes("10.129.38.0/23 → worker-1 *")
+		if n := w.Count(otctest.OpTableUpdate); n > 3 {
+			t.Errorf("%d PUTs for a burst, want at most 3", n)
+		}
+		a.wantState(true, true)
+	})
+}
+
+// Take-over: an ecs route at our destination is modified in one PUT, with the
+// table's own spelling of it.
+func TestTakeOver(t *testing.T) {
+	for _, tt := range []struct{ name, spelled, put string }{
+		{"freed subnet", "10.128.2.0/23", "mod 10.128.2.0/23"},
+		{"other spelling", "10.128.3.9/23", "mod 10.128.3.9/23"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.Set(func(k *otctest.Knobs) { k.ExactSpelling = true })
+				w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: tt.spelled, NextHop: gone, Description: Mark + ": worker-7"})
+				a := w.up(1)
+				w.wantPuts(tt.put)
+				w.wantCalls("login server get put get")
+				w.wantRoutes(tt.spelled + " → worker-1 *")
+				a.wantState(true, true)
+				a.move("10.129.0.0/23")
+				w.wantPuts("add 10.129.0.0/23, del " + tt.spelled)
+				w.wantRoutes("10.129.0.0/23 → worker-1 *")
+			})
+		})
+	}
+}
+
+// TestR3Conflict: any other type at our destination stays untouched, is looked at
+// every 15 minutes, and the route comes when the stranger is gone.
+func TestR3Conflict(t *testing.T) {
+	for _, kind := range []string{"eni", "vip", "nat", "peering", "er", "vpn", "dc", "egw", "subeni", "local", "cc", "something new"} {
+		t.Run(kind, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.PutRoute(mainTable, stranger(kind, "10.128.2.0/23", "x-1"))
+				before := w.Routes(mainTable)[0]
+				a := w.up(1, func(c *Config) { c.DriftRepair = true })
+				w.wantCalls("login server get")
+				a.wantState(false, false)
+				a.wantTold(1, "error route table "+mainTable+" has a route of somebody else where worker-1 should be: "+kind+" route 10.128.2.0/23 → x-1; nothing was written there")
+				a.wantEvents(1, "Warning RouteConflict")
+				if _, conflicts, drift := a.counts.state(); conflicts != 1 || drift != 0 {
+					t.Errorf("%d conflicts, drift %d", conflicts, drift)
+				}
+				w.pass(24 * time.Hour)
+				w.wantPuts()
+				if got := w.Count(otctest.OpTableGet); got < 24*4 || got > 24*5 {
+					t.Errorf("%d looks in a day, want one in 12 to 15 minutes", got)
+				}
+				if after := w.Routes(mainTable); len(after) != 1 || after[0] != before {
+					t.Errorf("the stranger's route became %+v", after)
+				}
+				if n := a.lines("has a route of somebody else"); n < 24 || n > 49 {
+					t.Errorf("told %d times in a day, want at most twice an hour", n)
+				}
+				w.DeleteRoute(mainTable, "10.128.2.0/23")
+				w.pass(15 * time.Minute)
+				w.wantRoutes("10.128.2.0/23 → worker-1 *")
+				a.wantState(true, true)
+				if _, conflicts, _ := a.counts.state(); conflicts != 0 {
+					t.Errorf("%d conflicts after it is gone", conflicts)
+				}
+			})
+		})
+	}
+}
+
+// Adoption: a right route without our mark is kept without a write. It was seen
+// to be ours, so a later move takes it away; a process that has not seen it leaves
+// it alone.
+func TestAdoption(t *testing.T) {
+	byHand := func(w *world) {
+		w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: ecsID(1), Description: "by hand"})
+	}
+	bubble(t, func(w *world) {
+		byHand(w)
+		a := w.up(1)
+		w.wantCalls("login server get")
+		w.wantRoutes("10.128.2.0/23 → worker-1")
+		a.wantState(true, true)
+		a.wantTold(1, "success route 10.128.2.0/23 → worker-1 confirmed")
+		a.move("10.129.0.0/23")
+		w.wantPuts("add 10.129.0.0/23, del 10.128.2.0/23")
+		w.wantRoutes("10.129.0.0/23 → worker-1 *")
+	})
+	bubble(t, func(w *world) {
+		byHand(w)
+		a := w.up(1)
+		a.crash()
+		a.start()
+		a.move("10.129.0.0/23")
+		w.wantRoutes("10.128.2.0/23 → worker-1", "10.129.0.0/23 → worker-1 *")
+		a.move("10.130.0.0/23")
+		w.wantRoutes("10.128.2.0/23 → worker-1", "10.130.0.0/23 → worker-1 *")
+	})
+}
+
+// TestR3Foreign: what else is in the table stays, byte for byte, through a whole
+// life of a Node.
+func TestR3Foreign(t *testing.T) {
+	bubble(t, func(w *world) {
+		strangers := []otctest.Route{
+			stranger("nat", "0.0.0.0/0", "nat-1"),
+			stranger("peering", "10.130.0.0/16", "p-1"),
+			stranger("er", "10.128.0.0/9", "er-1"),
+			stranger("something new", "10.131.0.0/20", ""),
+			{Type: "ecs", Destination: "10.129.8.0/23", NextHop: otherID, Description: Mark + ": worker-9"},       // of another Node
+			{Type: "ecs", Destination: "10.129.10.0/23", NextHop: ecsID(1), Description: "by hand"},               // ours, unmarked, never wanted
+			{Type: "ecs", Destination: "172.16.0.0/24", NextHop: ecsID(1), Description: Mark + ": worker-1"},      // outside
+			{Type: "ecs", Destination: "10.128.0.0/14", NextHop: ecsID(1), Description: Mark + ": worker-1"},      // the whole range
+			{Type: "vip", Destination: "10.129.12.0/23", NextHop: "10.20.0.11", Description: Mark + ": worker-1"}, // another type
+			{Type: "ecs", Destination: "10.129.14.1", NextHop: ecsID(1), Description: "host, " + Mark},
+			{Type: "ecs", Destination: "nonsense", NextHop: ecsID(1), Description: Mark},
+		}
+		w.SetRoutes(mainTable, strangers...)
+		a := w.up(1, func(c *Config) { c.DriftRepair = true })
+		a.move("10.129.0.0/23")
+		a.move("10.129.0.0/23", "10.129.2.0/23")
+		a.restart()
+		a.see(func(f *Facts) { f.Worker = false })
+		a.see(func(f *Facts) { f.Worker = true })
+		a.move("10.129.4.0/23")
+		w.pass(24 * time.Hour)
+		a.vanish()
+		w.pass(time.Hour)
+		after := w.Routes(mainTable)
+		if len(after) != len(strangers) {
+			t.Fatalf("%d routes, want %d: %+v", len(after), len(strangers), after)
+		}
+		for i := range strangers {
+			if after[i] != strangers[i] {
+				t.Errorf("%+v became %+v", strangers[i], after[i])
+			}
+		}
+	})
+}
+
+// Not a worker: nothing is written, nothing is taken away, and back again costs
+// nothing.
+func TestRoleChanges(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.Worker = false
+		a.start()
+		a.see()
+		w.pass(time.Hour)
+		w.wantCalls("")
+		a.wantState(true, false)
+		a.wantTold(1, "warning skipping node worker-1, it is not a worker")
+		a.see(func(f *Facts) { f.Worker = true })
+		w.wantCalls("login server get put get")
+		for range 5 {
+			a.see(func(f *Facts) { f.Worker = false })
+			a.wantState(true, false)
+			a.see(func(f *Facts) { f.Worker = true })
+			a.wantState(true, true)
+		}
+		w.wantCalls("")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		if got := a.counts.get("pass skipped"); got != 6 {
+			t.Errorf("%d passes skipped, want 6", got)
+		}
+	})
+}
+
+// Sets: several subnets of one family, in any order, with duplicates.
+func TestSubnetsAreSets(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.Annotation = annotation("10.129.2.0/23", "10.129.0.0/23")
+		a.start()
+		a.see()
+		w.wantRoutes("10.129.0.0/23 → worker-1 *", "10.129.2.0/23 → worker-1 *")
+		w.wantPuts("add 10.129.0.0/23, add 10.129.2.0/23")
+		w.Reset()
+		a.move("10.129.0.0/23", "10.129.2.0/23")
+		a.move("10.129.2.0/23", "10.129.0.0/23", "10.129.3.9/23")
+		w.wantCalls("")
+		a.move("10.129.4.0/23", "10.129.2.0/23")
+		w.wantPuts("add 10.129.4.0/23, del 10.129.0.0/23")
+		a.move("10.129.2.0/23")
+		w.wantRoutes("10.129.2.0/23 → worker-1 *")
+	})
+}
+
+// Dry run: the exact change is told and shown, nothing is sent; without it the
+// change is made.
+func TestDryRun(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.129.0.0/23", NextHop: ecsID(1), Description: Mark + ": worker-1"})
+		a := w.up(1, func(c *Config) { c.DryRun, c.DriftRepair = true, true })
+		const change = "add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001, delete 10.129.0.0/23"
+		w.wantCalls("login server get")
+		a.wantState(true, false)
+		a.wantTold(1, "info dry run, nothing was written: would "+change)
+		if s := a.Status(); s.Tables[0].Planned != change || !s.DryRun {
+			t.Errorf("shown: %+v", s)
+		}
+		w.pass(24 * time.Hour)
+		w.wantPuts()
+		a.wantTold(1, "info dry run")
+		w.wantRoutes("10.129.0.0/23 → worker-1 *")
+		a.crash()
+		a.cfg.DryRun = false
+		a.start()
+		a.see()
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantState(true, true)
+		a.restart()
+		a.crash()
+		a.cfg.DryRun = true
+		a.start()
+		a.see()
+		a.wantState(true, true) // nothing would change
+	})
+}
+
+func TestDryRunOfADeletedNode(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		a.crash()
+		a.cfg.DryRun = true
+		a.start()
+		a.see()
+		a.vanish()
+		w.pass(time.Minute)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantTold(1, "dry run, would delete 10.128.2.0/23")
+	})
+}

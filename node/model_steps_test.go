@@ -1,0 +1,298 @@
+package node
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// steps returns what can happen.
+func steps() map[string]func(m *model, w *actor, n int) {
+	return map[string]func(m *model, w *actor, n int){
+		"move":           (*model).move,
+		"bad annotation": (*model).spoilAnnotation,
+		"new server":     (*model).newServer,
+		"delete Node":    (*model).deleteNode,
+		"create Node":    (*model).createNode,
+		"blink":          (*model).blink,
+		"API server": func(_ *model, w *actor, n int) {
+			w.kube.set(w.there, []error{nil, errors.New("no route to host")}[n%2])
+		},
+		"lag":      func(_ *model, w *actor, _ int) { w.lagging = true },
+		"crash":    (*model).crashes,
+		"start":    (*model).starts,
+		"stranger": (*model).meddle,
+		"fault":    (*model).fault,
+		"knob":     (*model).turn,
+		"revoke":   func(m *model, _ *actor, _ int) { m.RevokeTokens() },
+		"heal":     func(m *model, _ *actor, _ int) { m.Heal() },
+	}
+}
+
+// weighted returns the names of steps, the frequent ones more than once.
+func weighted() []string {
+	all := slices.Sorted(maps.Keys(steps()))
+	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node")
+}
+
+// maxStale is the longest time that a read is stale for.
+const maxStale = 30 * time.Second
+
+// forget drops what the process, or the Node, knew of all but these subnets.
+func (w *actor) forget(but ...netip.Prefix) {
+	w.kept = map[place]bool{}
+	if w.excused == nil {
+		w.excused = map[place]time.Time{}
+	}
+	maps.DeleteFunc(w.excused, func(at place, since time.Time) bool {
+		return time.Since(since) > maxStale && !slices.Contains(but, netip.MustParsePrefix(at.destination))
+	})
+}
+
+// take gives the Node subnets.
+func (m *model) take(w *actor, subnets ...netip.Prefix) {
+	w.has = subnets
+	m.mu.Lock()
+	for _, p := range subnets {
+		w.ever[p] = true
+	}
+	m.mu.Unlock()
+	w.facts.Annotated, w.facts.Annotation, w.usable = true, annotation(texts(subnets)...), true
+}
+
+func texts(subnets []netip.Prefix) []string {
+	var s []string
+	for _, p := range subnets {
+		s = append(s, p.String())
+	}
+	return s
+}
+
+// tell shows the Node to the process, unless it lags.
+func (m *model) tell(w *actor) {
+	if !w.running || w.lagging || !w.there {
+		return
+	}
+	if w.usable {
+		w.forget(w.wants...)
+		w.wants = w.has
+	}
+	if !w.usable {
+		m.keep(w)
+	}
+	w.leaves = false
+	w.show()
+	for _, p := range w.wants { // until it gives them up, or if it has just got them from somebody
+		for _, other := range m.workers {
+			for _, table := range m.tables {
+				r, ok := m.at(table, p)
+				if other != w && (slices.Contains(other.wants, p) && other.running || ok && slices.Contains(other.ids, r.NextHop)) {
+					w.excused[place{table, p.String()}] = time.Now()
+				}
+			}
+		}
+	}
+}
+
+// keep notes which routes a bad annotation must not move.
+func (m *model) keep(w *actor) {
+	w.kept = map[place]bool{}
+	for _, p := range w.wants {
+		for _, table := range m.tables {
+			if r, ok := m.at(table, p); ok && r.NextHop == w.id {
+				w.kept[place{table, p.String()}] = true
+			}
+		}
+	}
+}
+
+// at returns the route to a destination.
+func (m *model) at(table string, p netip.Prefix) (otctest.Route, bool) {
+	routes := m.Routes(table)
+	i := slices.IndexFunc(routes, func(r otctest.Route) bool { return r.Destination == p.String() })
+	if i < 0 {
+		return otctest.Route{}, false
+	}
+	return routes[i], true
+}
+
+// move gives the Node one or two subnets that no Node has.
+func (m *model) move(w *actor, n int) {
+	var free []netip.Prefix
+	for i := range 12 {
+		p := subnetOf(i + 1)
+		if !slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && slices.Contains(o.has, p) }) {
+			free = append(free, p)
+		}
+	}
+	subnets := []netip.Prefix{free[n%len(free)]}
+	if second := free[n/16%len(free)]; n%3 == 0 && second != subnets[0] {
+		subnets = append(subnets, second)
+	}
+	slices.SortFunc(subnets, netip.Prefix.Compare)
+	if w.there {
+		m.take(w, subnets...)
+		m.tell(w)
+	}
+}
+
+func (m *model) spoilAnnotation(w *actor, n int) {
+	if !w.there {
+		return
+	}
+	bad := []string{"", "{", `{"default":[]}`, `{"default":"10.128.2.0"}`, `{"blue":["10.128.2.0/23"]}`, annotation("192.168.0.0/24"), annotation("0.0.0.0/0"), annotation("10.128.0.0/14")}
+	w.facts.Annotated, w.facts.Annotation, w.usable = n%9 > 0, bad[n%len(bad)], false
+	m.tell(w)
+}
+
+// newServer replaces the server behind the Node; the Node says so.
+func (m *model) newServer(w *actor, n int) {
+	w.births++
+	maps.DeleteFunc(m.foreign, func(_ place, r otctest.Route) bool { return m.vanish && r.NextHop == w.id })
+	m.mu.Lock()
+	w.replace(ecsID(100*w.births + w.number()))
+	m.mu.Unlock()
+	w.facts.ProviderID, w.facts.SystemUUID = "openstack:///"+w.id, w.id
+	if n%2 == 0 {
+		w.facts.UID += "+"
+	}
+	w.forget()
+	w.wants = nil
+	m.tell(w)
+}
+
+func (w *actor) number() int { return int(w.name[len(w.name)-1] - '0') }
+
+func (m *model) deleteNode(w *actor, _ int) {
+	if !w.there {
+		return
+	}
+	w.there, w.has, w.kept = false, nil, map[place]bool{}
+	w.leaves = w.running && !w.lagging && w.usable && w.Status().InSync && len(w.wants) > 0
+	w.kube.set(false, nil)
+	if w.running && !w.lagging {
+		w.Observe(nil)
+	}
+}
+
+// createNode brings a deleted Node back: the same one, or another of its name.
+func (m *model) createNode(w *actor, n int) {
+	if w.there {
+		return
+	}
+	w.there, w.births = true, w.births+1
+	w.kube.set(true, nil)
+	if n%4 > 0 {
+		w.facts.UID += "'"
+	}
+	if n%4 > 0 || w.wants == nil {
+		w.wants = nil
+		w.forget()
+	}
+	m.move(w, n)
+}
+
+// blink makes the Node disappear from the watch, though it is there.
+func (m *model) blink(w *actor, _ int) {
+	if w.there && w.running && !w.lagging {
+		w.Observe(nil)
+		w.lagging = true
+	}
+}
+
+func (m *model) crashes(w *actor, _ int) {
+	if w.running {
+		w.crash()
+		w.running, w.leaves = false, false
+	}
+}
+
+func (m *model) starts(w *actor, _ int) {
+	m.crashes(w, 0)
+	w.start()
+	w.running, w.lagging, w.wants = true, false, nil
+	w.forget()
+	if !w.there {
+		w.Observe(nil)
+	}
+	m.tell(w)
+}
+
+// meddle has a stranger edit a table, most of the time where the worker is.
+func (m *model) meddle(w *actor, n int) {
+	table := m.tables[n%len(m.tables)]
+	if len(w.has) == 0 {
+		return
+	}
+	p := w.has[n/4%len(w.has)]
+	at := place{table, p.String()}
+	for _, o := range m.workers {
+		o.excused[at] = time.Now()
+		delete(o.kept, at)
+	}
+	delete(m.foreign, at)
+	switch n / 8 % 5 {
+	case 0:
+		m.DeleteRoute(table, p.String())
+	case 1:
+		m.PutRoute(table, foreignRoute("ecs", p.String(), otherID))
+	case 2:
+		m.put(table, foreignRoute("nat", p.String(), natID))
+	case 3:
+		m.put(table, foreignRoute("peering", "10.129.79.0/24", strings.Repeat("p", n%5)))
+	case 4:
+		if r, ok := m.at(table, p); ok && r.Type == "ecs" {
+			r.Description = "renamed"
+			m.PutRoute(table, r)
+		} else if ok {
+			m.foreign[at] = r
+		}
+	}
+}
+
+// fault spoils some of the next calls.
+func (m *model) fault(_ *actor, n int) {
+	kinds := []otctest.Fault{
+		{Status: 500}, {Status: 502, Shape: otctest.ShapeHTML}, {Status: 503}, {Status: 504, Applied: true}, {Status: 500, ApplyFirst: 1},
+		{Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"9"}}}, {Status: 409}, {Status: 401}, {Status: 403}, {Status: 202},
+		{Status: 404, Code: "APIGW.0101"}, {Status: 400, Code: "Ecs.1000"}, {Status: 400, Code: "VPC.2800"}, {Status: 400, Code: "VPC.2809"},
+		{Reset: true}, {Reset: true, Applied: true}, {Hang: true}, {Hang: true, Applied: true}, {Truncate: true, Keep: 9}, {Delay: 15 * time.Second}, {Slow: time.Second},
+	}
+	f := kinds[n%len(kinds)]
+	f.Op = []string{otctest.OpTableUpdate, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpServerGet, otctest.OpLogin, ""}[n/32%6]
+	f.Times = []int{1, 1, 2, 5, -1}[n/256%5]
+	f.After = n / 2048 % 3
+	m.Fail(f)
+}
+
+// turn turns a knob.
+func (m *model) turn(_ *actor, n int) {
+	m.Set(func(k *otctest.Knobs) {
+		switch n % 9 {
+		case 0:
+			k.StaleReads, m.stale = time.Duration(n)*time.Second%maxStale, true
+		case 1:
+			k.Writes = otctest.Limit{N: 3, Per: 5 * time.Minute}
+		case 2:
+			k.PutAnswer = otctest.PutAnswerStale
+		case 3:
+			k.AddFirst = !k.AddFirst
+		case 4:
+			k.Contended = []int{409, 500}[n/16%2]
+		case 5:
+			k.ModMissing = otctest.ModMissing(n / 16 % 3)
+		case 6:
+			k.KeepPart, k.DelMissingOK = n/16%2 == 0, n/32%2 == 0
+		case 7:
+			k.DuplicateStatus = 409
+		case 8:
+			k.Shuffle, k.NullNextHop = true, true
+		}
+	})
+}

@@ -1,0 +1,228 @@
+package node
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// A sequence is what happens to a few workers that share route tables. It is
+// made from its seed alone; the program's own jitter is not.
+type sequence struct {
+	seed            uint64
+	nodes, tables   int
+	repair, orphans bool
+	vanish          bool // the cloud takes the routes of a deleted server along
+	latency         time.Duration
+	steps           []step
+}
+
+// A step is one thing that happens, and the time until the next one.
+type step struct {
+	op   string // a key of steps()
+	node int    // from 0
+	n    int    // what exactly, by the step's own reading
+	wait time.Duration
+}
+
+func newSequence(seed uint64) sequence {
+	r := rand.New(rand.NewPCG(seed, 4))
+	ops := weighted()
+	s := sequence{seed: seed, nodes: 1 + min(r.IntN(5), r.IntN(5)), tables: 1 + r.IntN(2), repair: r.IntN(2) == 0, orphans: r.IntN(3) == 0, vanish: r.IntN(3) == 0}
+	s.latency = []time.Duration{0, 20 * time.Millisecond, 300 * time.Millisecond}[r.IntN(3)]
+	for range 4 + r.IntN(9) {
+		wait := []time.Duration{0, 50 * time.Millisecond, time.Second, 8 * time.Second, 40 * time.Second, 28 * time.Minute}[r.IntN(6)]
+		s.steps = append(s.steps, step{ops[r.IntN(len(ops))], r.IntN(s.nodes), r.IntN(1 << 16), wait})
+	}
+	return s
+}
+
+// String shows a sequence so that a person can follow it.
+func (s sequence) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %d workers, %d tables, repair %v, orphan clean-up %v, vanish %v, latency %v\n", s.seed, s.nodes, s.tables, s.repair, s.orphans, s.vanish, s.latency)
+	for i, st := range s.steps {
+		fmt.Fprintf(&b, "\t%2d. worker-%d: %s (%d), then %v\n", i+1, st.node+1, st.op, st.n, st.wait)
+	}
+	return b.String()
+}
+
+// TestModel runs random sequences. MODEL_SEQUENCES says how many, MODEL_SEED with
+// which seed the first one is made; the next ones have the seeds after it.
+func TestModel(t *testing.T) {
+	count, first := number(t, "MODEL_SEQUENCES", 10_000), uint64(number(t, "MODEL_SEED", int(time.Now().UnixNano()&0xffffffff)))
+	t.Logf("MODEL_SEED=%d MODEL_SEQUENCES=%d", first, count)
+	usual := debug.SetGCPercent(400) // many small worlds, soon forgotten
+	t.Cleanup(func() { debug.SetGCPercent(usual) })
+	var next, failures atomic.Uint64
+	next.Store(first)
+	for shard := range runtime.GOMAXPROCS(0) {
+		t.Run(fmt.Sprint("shard ", shard), func(t *testing.T) {
+			t.Parallel()
+			for seed := next.Add(1) - 1; seed < first+uint64(count) && failures.Load() < 3; seed = next.Add(1) - 1 {
+				s := newSequence(seed)
+				problems, log := s.run(t)
+				if len(problems) == 0 {
+					continue
+				}
+				failures.Add(1)
+				short, fewer := s.shrink(t, problems)
+				t.Errorf("MODEL_SEED=%d MODEL_SEQUENCES=1 fails:\n%s\nat first: %s%s\nshrunk to %s\n%s", seed, strings.Join(problems, "\n"), s, log, short, strings.Join(fewer, "\n"))
+			}
+		})
+	}
+}
+
+func number(t *testing.T, name string, missing int) int {
+	if os.Getenv(name) == "" {
+		return missing
+	}
+	n, err := strconv.Atoi(os.Getenv(name))
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// shrink drops steps for as long as the rest still fails. What fails may depend
+// on jitter, so each try has a few chances.
+func (s sequence) shrink(t *testing.T, problems []string) (sequence, []string) {
+	for i := 0; i < len(s.steps); {
+		less := s
+		less.steps = slices.Delete(slices.Clone(s.steps), i, i+1)
+		if got := less.fails(t, 8); len(got) > 0 {
+			s, problems = less, got
+		} else {
+			i++
+		}
+	}
+	for i := range s.steps {
+		less := s
+		less.steps = slices.Clone(s.steps)
+		less.steps[i].wait = 0
+		if got := less.fails(t, 8); len(got) > 0 {
+			s, problems = less, got
+		}
+	}
+	return s, problems
+}
+
+func (s sequence) fails(t *testing.T, chances int) []string {
+	for range chances {
+		if problems, _ := s.run(t); len(problems) > 0 {
+			return problems
+		}
+	}
+	return nil
+}
+
+// A model is a world, and what it must look like in the end.
+type model struct {
+	*world
+	sequence
+	workers []*actor
+	tables  []string
+	foreign map[place]otctest.Route // must stay as they are
+	stale   bool                    // reads have been stale: who was not seen may be overwritten
+
+	mu       sync.Mutex // for what the wire reads or writes: ids, what a Node ever had, problems
+	problems []string
+}
+
+// A place is a destination in a route table.
+type place struct{ table, destination string }
+
+// An actor is an agent and what is known about it from outside.
+type actor struct {
+	*agent
+	there   bool                  // the Node exists
+	running bool                  // so does the process
+	lagging bool                  // the process has not seen the Node as it is
+	has     []netip.Prefix        // what the Node is given, whatever its annotation says
+	wants   []netip.Prefix        // what the process must bring about; nil: nothing known
+	usable  bool                  // its annotation is a good one
+	ever    map[netip.Prefix]bool // what the Node has been given at any time
+	excused map[place]time.Time   // others have meddled with it, then; being told is enough
+	kept    map[place]bool        // routes that must stay although the annotation is bad
+	leaves  bool                  // the process has to remove the routes of the deleted Node
+	births  int                   // of servers and Nodes, for new ids
+}
+
+// run plays the sequence and returns what is wrong in the end, and the log.
+func (s sequence) run(t *testing.T) (problems []string, log string) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &model{world: &world{Server: otctest.New(), t: t}, sequence: s, foreign: map[place]otctest.Route{}}
+		m.guard = &guard{w: m.world, seen: map[string]*sight{}}
+		m.Set(func(k *otctest.Knobs) { k.Latency, k.TokenSize, k.RoutesVanish = s.latency, 40, s.vanish })
+		m.begin()
+		do := steps()
+		for _, st := range s.steps {
+			do[st.op](m, m.workers[st.node], st.n)
+			m.pass(st.wait)
+		}
+		m.quiet()
+		m.check()
+		for _, w := range m.workers {
+			w.crash()
+			if len(m.problems) > 0 {
+				log += w.name + "\n" + w.log()
+			}
+		}
+		problems = m.problems
+	})
+	return problems, log
+}
+
+// begin starts the workers, with some routes of others in the tables.
+func (m *model) begin() {
+	tables := m.world.tables(m.sequence.tables)
+	for n := range m.nodes {
+		w := &actor{agent: m.agent(n+1, tables, func(c *Config) {
+			c.DriftInterval, c.DriftRepair, c.OrphanCleanup, c.StartupJitter = 26*time.Minute, m.repair, m.orphans, time.Second
+		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}}
+		w.wire = &tap{m: m, w: w, read: map[string][]byte{}}
+		w.forget()
+		m.take(w, subnetOf(n+1))
+		w.wants = w.has
+		m.workers, m.tables = append(m.workers, w), w.cfg.Tables
+	}
+	m.AddServer(otctest.Instance{ID: otherID, Name: "appliance", Fixed: []string{"10.20.0.200"}})
+	for _, table := range m.tables {
+		m.put(table, foreignRoute("nat", "0.0.0.0/0", natID))
+		m.put(table, foreignRoute("ecs", "10.129.77.0/24", otherID))
+		m.put(table, otctest.Route{Type: "ecs", Destination: "10.129.78.0/24", NextHop: ecsID(1), Description: "by hand"})
+	}
+	for _, w := range m.workers {
+		w.start()
+		w.see()
+	}
+}
+
+// put writes a route of a stranger that nobody may touch.
+func (m *model) put(table string, r otctest.Route) {
+	m.PutRoute(table, r)
+	m.foreign[place{table, r.Destination}] = r
+}
+
+func (m *model) problem(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.note(format, args...)
+}
+
+func (m *model) note(format string, args ...any) {
+	m.problems = append(m.problems, fmt.Sprintf("%s ", time.Now().Format("15:04:05"))+fmt.Sprintf(format, args...))
+}

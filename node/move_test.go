@@ -1,0 +1,275 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// Node replaced: same name, new UID, new instance, new subnet, reported in any
+// order and in one or several steps.
+func TestNodeReplaced(t *testing.T) {
+	steps := map[string]func(*Facts){
+		"uid":      func(f *Facts) { f.UID = "uid-new" },
+		"instance": func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+twin, twin },
+		"subnet":   func(f *Facts) { f.Annotation = annotation("10.129.0.0/23") },
+	}
+	for _, order := range [][][]string{
+		{{"uid", "instance", "subnet"}},
+		{{"uid"}, {"instance"}, {"subnet"}}, {{"uid"}, {"subnet"}, {"instance"}}, {{"instance"}, {"uid"}, {"subnet"}},
+		{{"instance"}, {"subnet"}, {"uid"}}, {{"subnet"}, {"instance"}, {"uid"}}, {{"subnet"}, {"uid"}, {"instance"}},
+		{{"uid", "subnet"}, {"instance"}}, {{"uid", "instance"}, {"subnet"}},
+	} {
+		for _, deleted := range []bool{false, true} {
+			t.Run(fmt.Sprint(order, deleted), func(t *testing.T) {
+				bubble(t, func(w *world) {
+					a := w.up(1)
+					a.replace(twin)
+					if deleted {
+						a.vanish()
+						w.pass(time.Second)
+					}
+					for _, together := range order {
+						var edits []func(*Facts)
+						for _, name := range together {
+							edits = append(edits, steps[name])
+						}
+						a.see(edits...)
+						w.pass(time.Minute)
+					}
+					w.pass(time.Minute)
+					a.wantState(true, true)
+					table := fmt.Sprint(w.Routes(mainTable))
+					want := otctest.Route{Type: "ecs", Destination: "10.129.0.0/23", NextHop: twin, Description: description("worker-1")}
+					if !holds(table, []string{fmt.Sprint(want)}) {
+						t.Errorf("got %s, want %v in it", table, want)
+					}
+					if a.Status().Instance != twin {
+						t.Errorf("instance %s, want %s", a.Status().Instance, twin)
+					}
+				})
+			})
+		}
+	}
+}
+
+// The Node object is made anew for the same machine: deleted and created reach us
+// as two events, or as one update with another UID.
+func TestNewUIDSameInstance(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		for _, subnet := range []string{"10.128.2.0/23", "10.129.0.0/23"} {
+			t.Run(fmt.Sprint(deleted, subnet), func(t *testing.T) {
+				bubble(t, func(w *world) {
+					a := w.up(1)
+					w.Reset()
+					if deleted {
+						a.vanish()
+						w.pass(5 * time.Second)
+					}
+					a.see(func(f *Facts) { f.UID, f.Annotation = "uid-new", annotation(subnet) })
+					w.pass(time.Minute)
+					w.wantRoutes(subnet + " → worker-1 *") // the old one is found by its mark
+					a.wantState(true, true)
+					if subnet == "10.128.2.0/23" {
+						w.wantCalls("server get")
+					} else {
+						w.wantCalls("server get put get")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A new Node object has no annotation at first; then it may be another's subnet.
+func TestNewUIDAnnotationLater(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		a.see(func(f *Facts) { f.UID, f.Annotated, f.ProviderID, f.Addresses = "uid-new", false, "", nil })
+		a.wantState(false, false)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.see(func(f *Facts) { f.Addresses = []netip.Addr{addrOf(1)} })
+		a.move("10.129.0.0/23")
+		w.wantRoutes("10.129.0.0/23 → worker-1 *")
+		a.wantState(true, true)
+	})
+}
+
+// worker-1 and worker-10 never get each other's instance.
+func TestNeighbours(t *testing.T) {
+	bubble(t, func(w *world) {
+		var agents []*agent
+		for _, n := range []int{10, 1, 2, 11} {
+			a := w.agent(n)
+			a.facts.ProviderID, a.facts.SystemUUID = "", ""
+			agents = append(agents, a)
+		}
+		for _, a := range agents {
+			a.start()
+			a.show()
+		}
+		w.pass(time.Minute)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.4.0/23 → worker-2 *", "10.128.20.0/23 → worker-10 *", "10.128.22.0/23 → worker-11 *")
+	})
+}
+
+// Two Nodes are given the same subnet, which OVN-Kubernetes heals by giving one of
+// them another: the first one steps back instead of fighting.
+func TestTwoClaimants(t *testing.T) {
+	bubble(t, func(w *world) {
+		first := w.up(1, func(c *Config) { c.DriftRepair = true })
+		second := w.agent(2, func(c *Config) { c.DriftRepair = true })
+		second.facts.Annotation = first.facts.Annotation
+		second.start()
+		second.see()
+		w.wantRoutes("10.128.2.0/23 → worker-2 *") // the first sight of a value takes it
+		w.Reset()
+		w.pass(24 * time.Hour)
+		w.wantPuts()
+		w.wantRoutes("10.128.2.0/23 → worker-2 *")
+		first.wantState(false, false)
+		if n := first.events("Warning RouteConflict", "ecs route 10.128.2.0/23 → "+ecsID(2)); n == 0 || n > 48 {
+			t.Errorf("%d Events in a day, want one and then at most two an hour", n)
+		}
+		second.wantState(true, true)
+		first.move("10.129.0.0/23")
+		w.wantRoutes("10.128.2.0/23 → worker-2 *", "10.129.0.0/23 → worker-1 *")
+		first.wantState(true, true)
+	})
+}
+
+// A freed subnet that goes to a new Node at once, while the old one's process
+// still lives: the new Node has it, the old one does not take it away.
+func TestFreedSubnet(t *testing.T) {
+	bubble(t, func(w *world) {
+		old := w.up(1)
+		old.vanish()
+		fresh := w.agent(2)
+		fresh.facts.Annotation = old.facts.Annotation
+		fresh.start()
+		fresh.see()
+		w.pass(time.Hour)
+		w.wantRoutes("10.128.2.0/23 → worker-2 *")
+		fresh.wantState(true, true)
+	})
+}
+
+// Node deleted while the process lives: its own marked routes go after ten seconds
+// and a 404.
+func TestNodeDeleted(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, stranger("nat", "0.0.0.0/0", "nat-1"))
+		a := w.up(1, w.tables(2))
+		w.Reset()
+		a.vanish()
+		a.wantState(false, false)
+		w.pass(9 * time.Second)
+		w.wantCalls("")
+		w.pass(2 * time.Second)
+		w.wantRoutes("nat 0.0.0.0/0 → nat-1")
+		w.wantTable(tableID(2))
+		if got := w.Count(""); got != 6 || a.kube.asked != 1 {
+			t.Errorf("%d calls and %d questions to Kubernetes, want 6 and 1", got, a.kube.asked)
+		}
+		a.wantTold(1, "warning node worker-1 was deleted; its routes go in 10s unless it comes back")
+		a.wantEvents(1, "Normal RouteRemoved node worker-1 is gone; removed 10.128.2.0/23")
+		w.Reset()
+		w.pass(24 * time.Hour)
+		w.wantCalls("")
+		a.wantState(false, false)
+		a.see(func(f *Facts) { f.UID = "uid-new" })
+		w.wantRoutes("nat 0.0.0.0/0 → nat-1", "10.128.2.0/23 → worker-1 *")
+		a.wantState(true, true)
+	})
+}
+
+// It came back within the ten seconds, or the look says that it is there.
+func TestNodeDeletedAndBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.Reset()
+		a.vanish()
+		w.pass(9 * time.Second)
+		a.see() // the same Node, as after a glitch
+		w.pass(time.Minute)
+		w.wantCalls("")
+		a.wantState(true, true)
+		a.vanish()
+		a.kube.set(true, nil) // the look is ahead of the watch
+		w.pass(time.Minute)
+		w.wantCalls("")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.see()
+		a.wantState(true, true)
+	})
+}
+
+// TestR4NodeDeleted: an API error is no 404. The routes stay for as long as nobody
+// says that the Node is gone.
+func TestR4NodeDeleted(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.Reset()
+		a.vanish()
+		a.kube.set(false, errors.New("the server is currently unable to handle the request"))
+		w.pass(24 * time.Hour)
+		w.wantCalls("")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		if err := a.Alive(); err != nil {
+			t.Error(err)
+		}
+		if n := a.lines("error could not see whether node worker-1 is back"); n == 0 || n > 48 {
+			t.Errorf("told %d times in a day", n)
+		}
+		a.kube.set(false, nil)
+		w.pass(5 * time.Minute)
+		w.wantRoutes()
+	})
+}
+
+// The cloud is away while the Node is deleted: the removal is tried until done.
+func TestNodeDeletedInAnOutage(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1, w.tables(2))
+		w.Fail(otctest.Fault{Times: -1, Status: 503})
+		a.vanish()
+		w.pass(3 * time.Hour)
+		w.Heal()
+		w.pass(6 * time.Minute)
+		w.wantRoutes()
+		w.wantTable(tableID(2))
+		a.wantTold(1, "info node worker-1 is gone; removed")
+	})
+}
+
+// A Node that is not there from the start: nothing is known, so nothing goes.
+func TestNodeNeverThere(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		a.crash()
+		a.start()
+		a.vanish()
+		w.Reset()
+		w.pass(24 * time.Hour)
+		w.wantCalls("")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantState(false, false)
+		a.wantTold(1, "warning there is no Node worker-1")
+	})
+}
+
+// SIGTERM leaves the routes alone.
+func TestStopLeavesRoutes(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.Reset()
+		a.crash()
+		w.pass(time.Hour)
+		w.wantCalls("")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+	})
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"otc-route-manager/node"
+	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/otc/otctest"
+)
+
+// A situation is something that an operator may find.
+type situation struct {
+	name        string             // of its pictures
+	environment []string           // of the program, beyond the usual
+	set         func(*stage.World) // makes it so
+	see         []string           // words by which a reader recognises it
+}
+
+// What somebody might write into names and messages. It must be shown as it is.
+const (
+	hostileName    = `<img src="x" onerror="document.title='owned'">rtb-netops`
+	hostileMessage = `<script src="https://evil.example/x.js">document.title='owned'</script>`
+)
+
+const (
+	subnet  = "10.128.4.0/23"
+	subnet6 = "fd01:0:0:4::/64"
+	otherID = "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138"
+	natID   = "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"
+)
+
+func situations() []situation {
+	return []situation{{
+		name:        "in-sync",
+		environment: []string{"CLUSTER_CIDR=10.128.0.0/14,fd01::/48"},
+		set:         func(w *stage.World) { w.Annotate(subnet, subnet6) },
+		see: []string{"✓ In sync ready", "all routes are confirmed", "Instance " + stage.NodeName + " " + stage.InstanceID, "Pod subnets " + subnet + " " + subnet6,
+			"Token ends in 1 d", "Route table rtb-netops " + otctest.TableID + " confirmed 6 of 200 routes", "✓ as wanted",
+			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed", "iam login 201 ×1"},
+	}, {
+		name: "conflict",
+		set: func(w *stage.World) {
+			w.Cloud.AddTable(otctest.TableID, hostileName, otctest.VPCID,
+				otctest.Route{Type: "nat", Destination: subnet, NextHop: natID, Description: hostileMessage})
+			w.Annotate(subnet)
+		},
+		see: []string{"✗ Not in sync not ready", "conflict: a route of somebody else is in the way", "Route table " + hostileName,
+			"nat " + natID, "✗ differs", "somebody else's", "nothing was written there", "Next attempt in 1"},
+	}, {
+		name: "login-refused",
+		set: func(w *stage.World) {
+			w.Cloud.SetPassword("rotated-and-nobody-told-us")
+			w.Cloud.Fail(otctest.Fault{Op: otctest.OpLogin, Status: 401, Code: "IAM.0062", Message: hostileMessage, Times: -1})
+			w.Annotate(subnet)
+		},
+		see: []string{"✗ Not in sync not ready login refused: iam login: HTTP 401 IAM.0062", "check OS_USERNAME, OS_PASSWORD", "Secret otc-credentials", "document.title='owned'",
+			"Instance not found yet", "Token ends no token held", "Next attempt in 1", "not read yet … not known yet", "iam login 401 ×1"},
+	}, {
+		name:        "dry-run",
+		environment: []string{"DRY_RUN=true"},
+		set: func(w *stage.World) {
+			w.Cloud.SetRoutes(otctest.TableID,
+				otctest.Route{Type: "ecs", Destination: subnet, NextHop: otherID, Description: node.Mark + ": worker-2"},
+				otctest.Route{Type: "ecs", Destination: "10.130.0.0/23", NextHop: stage.InstanceID, Description: node.Mark + ": worker-1"})
+			w.Annotate(subnet)
+		},
+		see: []string{"≠ Changes planned ready", "dry run: nothing is written", "Planned changes",
+			"modify " + subnet + " → " + stage.InstanceID, "delete 10.130.0.0/23", otherID, "✗ differs"},
+	}}
+}

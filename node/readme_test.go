@@ -1,0 +1,334 @@
+package node_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// read returns a file of the project, as its top level names it.
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// section returns the part of README.md below a heading, up to the next one of
+// the same level.
+func section(t *testing.T, heading string) string {
+	t.Helper()
+	level, _, _ := strings.Cut(heading, " ")
+	_, part, found := strings.Cut(read(t, "README.md"), "\n"+heading+"\n")
+	if !found {
+		t.Fatalf("README.md has no %q", heading)
+	}
+	part, _, _ = strings.Cut(part, "\n"+level+" ")
+	return part
+}
+
+// rows returns the cells of all rows of the tables in text that begin with a
+// word between backquotes.
+func rows(text string) (all [][]string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, "| `") {
+			all = append(all, strings.Split(strings.Trim(line, "| "), " | "))
+		}
+	}
+	return all
+}
+
+var span = regexp.MustCompile("`([^`\n]+)`")
+
+// spans returns what stands between backquotes.
+func spans(text string) (all []string) {
+	for _, m := range span.FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// code returns the README's code: the lines of its blocks of one kind, or what
+// stands between backquotes.
+func code(t *testing.T, kind string) []string {
+	text := read(t, "README.md")
+	blocks := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
+	if kind == "" {
+		return spans(blocks.ReplaceAllString(text, ""))
+	}
+	var all []string
+	for _, m := range blocks.FindAllStringSubmatch(text, -1) {
+		if m[1] == kind {
+			all = append(all, strings.Split(strings.TrimSpace(m[2]), "\n")...)
+		}
+	}
+	return all
+}
+
+// sources parses the program's files, without tests and pretend worlds.
+func sources(t *testing.T, folders ...string) (files []*ast.File) {
+	t.Helper()
+	for _, folder := range folders {
+		paths, err := filepath.Glob(filepath.Join("..", folder, "*.go"))
+		if err != nil || len(paths) == 0 {
+			t.Fatalf("%s: %v, %v", folder, paths, err)
+		}
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.go") {
+				continue
+			}
+			f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// literal returns the value of a string literal, or "".
+func literal(e ast.Node) string {
+	if b, ok := e.(*ast.BasicLit); ok && b.Kind == token.STRING {
+		s, _ := strconv.Unquote(b.Value)
+		return s
+	}
+	return ""
+}
+
+// same fails the test unless both have the same keys with the same values.
+func same(t *testing.T, what string, readme, source map[string]string) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(source)) {
+		if got, ok := readme[name]; !ok || got != source[name] {
+			t.Errorf("%s %s: README.md says %q, want %q", what, name, got, source[name])
+		}
+	}
+	for name := range readme {
+		if _, ok := source[name]; !ok {
+			t.Errorf("%s %s: in README.md, but not in the code", what, name)
+		}
+	}
+}
+
+// variables returns what main.go reads from the environment, with its default.
+func variables(t *testing.T) map[string]string {
+	all := map[string]string{}
+	name := regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
+	ast.Inspect(sources(t, "")[0], func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) == 0 || !name.MatchString(literal(call.Args[0])) || strings.HasSuffix(literal(call.Args[0]), "_FILE") {
+			return true
+		}
+		method, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		variable := literal(call.Args[0])
+		switch method.Sel.Name {
+		case "required", "list":
+			all[variable] = "required"
+		case "duration", "port", "oneOf":
+			all[variable] = literal(call.Args[1])
+		case "boolean":
+			all[variable] = "false"
+		case "optional", "getenv", "Getenv", "url":
+			if _, known := all[variable]; !known {
+				all[variable] = ""
+			}
+		}
+		return true
+	})
+	return all
+}
+
+func TestReadmeSettings(t *testing.T) {
+	want := variables(t)
+	want["GOGC"] = regexp.MustCompile(`SetGCPercent\((\d+)\)`).FindStringSubmatch(read(t, "main.go"))[1]
+	got := map[string]string{}
+	for _, row := range rows(section(t, "## Settings")) {
+		name := spans(row[0])[0]
+		got[name] = strings.Trim(row[1], "`")
+		if want[name] == "" { // an override, or a second name
+			got[name] = ""
+		}
+	}
+	same(t, "variable", got, want)
+}
+
+// TestReadmeTargets: every command that the README names with make is a target,
+// and every target is named.
+func TestReadmeTargets(t *testing.T) {
+	makefile := read(t, "Makefile")
+	want, got := map[string]string{}, map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## `).FindAllStringSubmatch(makefile, -1) {
+		want[m[1]] = ""
+	}
+	got["help"] = "" // what make alone does
+	for _, line := range slices.Concat(code(t, ""), code(t, "sh")) {
+		line, _, _ = strings.Cut(line, "#")
+		_, arguments, found := strings.Cut(" "+line+" ", " make ")
+		for _, word := range strings.Fields(arguments) {
+			if found && !strings.Contains(word, "=") {
+				got[word] = ""
+			}
+		}
+		for _, m := range regexp.MustCompile(`\b([A-Z][A-Z_]+)=`).FindAllStringSubmatch(line, -1) {
+			ours := m[1] == "ONCE" || strings.Contains(makefile, "\n"+m[1]+" ?=")
+			if _, setting := variables(t)[m[1]]; !ours && !setting {
+				t.Errorf("README.md sets %s, which nothing reads", m[1])
+			}
+		}
+	}
+	same(t, "target", got, want)
+}
+
+func TestReadmeEvents(t *testing.T) {
+	want, got := map[string]string{}, map[string]string{}
+	reason := regexp.MustCompile(`^[A-Z][a-z]+[A-Z][A-Za-z]+$`)
+	note := func(e ast.Expr) {
+		if s := literal(e); reason.MatchString(s) {
+			want[s] = ""
+		}
+	}
+	for _, f := range sources(t, "node") {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"say", "failure", "skipNode"}, s.Sel.Name) {
+					for _, argument := range n.Args {
+						note(argument)
+					}
+				}
+			case *ast.AssignStmt:
+				for _, value := range n.Rhs {
+					note(value)
+				}
+			}
+			return true
+		})
+	}
+	for _, row := range rows(section(t, "## Events")) {
+		got[spans(row[0])[0]] = ""
+	}
+	same(t, "Event", got, want)
+}
+
+// TestReadmePermissions: the policy in the README is what the calls need.
+func TestReadmePermissions(t *testing.T) {
+	action := regexp.MustCompile(`^(vpc|ecs):\w+:\w+$`)
+	want, got, policy := map[string]string{}, map[string]string{}, map[string]string{}
+	for _, f := range sources(t, "otc") {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s := literal(n); action.MatchString(s) {
+				want[s] = ""
+			}
+			return true
+		})
+	}
+	for _, row := range rows(section(t, "## Permissions")) {
+		got[spans(row[0])[0]] = ""
+	}
+	same(t, "permission", got, want)
+	var document struct {
+		Version   string
+		Statement []struct {
+			Effect string
+			Action []string
+		}
+	}
+	if err := json.Unmarshal([]byte(strings.Join(code(t, "json"), "\n")), &document); err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range document.Statement[0].Action {
+		policy[a] = ""
+	}
+	same(t, "policy", policy, want)
+}
+
+// TestReadmeNeverTouches: each sentence about what is never touched names tests,
+// and they exist.
+func TestReadmeNeverTouches(t *testing.T) {
+	exists := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && slices.Contains([]string{".git", ".cache", "vendor", "dist", "e2e"}, d.Name()) {
+			return fs.SkipDir
+		}
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(b), -1) {
+			exists[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sentences := 0
+	for line := range strings.Lines(section(t, "## What it will never touch")) {
+		if !strings.HasPrefix(line, "- ") {
+			continue
+		}
+		sentences++
+		named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(line, -1)
+		if len(named) == 0 {
+			t.Errorf("no test holds: %s", line)
+		}
+		for _, m := range named {
+			if !exists[m[1]] {
+				t.Errorf("there is no %s, want the test that holds: %s", m[1], line)
+			}
+		}
+	}
+	if sentences < 6 {
+		t.Errorf("%d sentences, want those of R1 to R3 at least", sentences)
+	}
+}
+
+// TestReadmeLinks: anchors, files and kubectl commands are there, and no path of
+// somebody's machine.
+func TestReadmeLinks(t *testing.T) {
+	text := read(t, "README.md")
+	anchors := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		s := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		anchors[strings.ReplaceAll(s, " ", "-")] = true
+	}
+	for _, m := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(text, -1) {
+		if !anchors[m[1]] {
+			t.Errorf("no heading for #%s", m[1])
+		}
+	}
+	paths := regexp.MustCompile(`(?:^|[ (])((?:otc|node|metrics|\.make)/[\w./]*|(?:main\.go|manifests\.yaml|Makefile|LICENSE))`)
+	for _, line := range slices.Concat(code(t, ""), code(t, "text")) {
+		for _, m := range paths.FindAllStringSubmatch(line, -1) {
+			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	scripts := read(t, "manifests.yaml") + read(t, "metrics/alerts.yaml") + read(t, ".make/wait") + read(t, ".make/values.sh")
+	for _, line := range code(t, "") {
+		m := regexp.MustCompile(`^(?:kubectl|oc) (?:-n otc-route-manager )?([a-z]+ [\w./-]+)`).FindStringSubmatch(line)
+		if m != nil && !strings.Contains(scripts, m[1]) {
+			t.Errorf("%s: nothing else names this command", line)
+		}
+	}
+	if m := regexp.MustCompile(`\.\./|/work\b|/tmp\b|/root\b|/home\b`).FindString(text); m != "" {
+		t.Errorf("README.md holds the path %s", m)
+	}
+}

@@ -1,0 +1,216 @@
+package node
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// at matches the requests about one route table.
+func at(table string) func(otctest.Request) bool {
+	return func(r otctest.Request) bool { return strings.HasSuffix(r.Path, table) }
+}
+
+// One of three tables fails; the others are right at once and stay so.
+func TestOneTableFails(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		fault otctest.Fault
+		told  string
+	}{
+		{"unknown table", otctest.Fault{Status: 404, Code: "VPC.2808"}, "there is no such table"},
+		{"no such API", otctest.Fault{Status: 404, Code: "APIGW.0101"}, "HTTP 404"},
+		{"forbidden to read", otctest.Fault{Op: otctest.OpTableGet, Status: 403}, "grant vpc:routeTables:get"},
+		{"forbidden to write", otctest.Fault{Op: otctest.OpTableUpdate, Status: 403}, "grant vpc:routeTables:update"},
+		{"full", otctest.Fault{Op: otctest.OpTableUpdate, Status: 409, Message: "Quota exceeded for resources: ['route']"}, "is full"},
+		{"unavailable", otctest.Fault{Status: 503}, "HTTP 503"},
+		{"no answer", otctest.Fault{Hang: true}, "vpc get route table"},
+		{"no answer to the PUT", otctest.Fault{Op: otctest.OpTableUpdate, Hang: true}, "vpc update route table"},
+		{"garbage", otctest.Fault{Op: otctest.OpTableGet, Body: []byte("<html>")}, "not JSON"},
+		{"another table's answer", otctest.Fault{Op: otctest.OpTableGet, Body: []byte(`{"routetable":{"id":"x"}}`)}, "it holds no route table"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				tt.fault.Match, tt.fault.Times = at(tableID(2)), -1
+				w.Fail(tt.fault)
+				a := w.up(1, w.tables(3))
+				for _, id := range []string{mainTable, tableID(3)} {
+					w.wantTable(id, "10.128.2.0/23 → worker-1 *")
+				}
+				w.pass(2 * time.Minute)
+				a.wantState(false, false)
+				a.wantTold(1, "error could not update route table "+tableID(2), tt.told)
+				a.wantTold(1, "success", mainTable)
+				a.wantTold(1, "success", tableID(3))
+				if s := a.Status(); !strings.Contains(s.Reason, tableID(2)) || s.Tables[0].State != "confirmed" || s.Tables[2].State != "confirmed" {
+					t.Errorf("%q, %+v", s.Reason, s.Tables)
+				}
+				a.move("10.129.0.0/23")
+				w.pass(3 * time.Minute)
+				for _, id := range []string{mainTable, tableID(3)} {
+					w.wantTable(id, "10.129.0.0/23 → worker-1 *")
+				}
+				w.Heal()
+				w.pass(16 * time.Minute)
+				w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *")
+				a.wantState(true, true)
+				for _, id := range a.cfg.Tables {
+					if got := a.counts.get("routes " + id); got != 5 { // four local ones
+						t.Errorf("metric: %d routes in table %s, want 5", got, id)
+					}
+				}
+			})
+		})
+	}
+}
+
+// The same table in another VPC: its own error, the first one is served.
+func TestOneTableInAnotherVPC(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.AddTable(tableID(2), "rtb-elsewhere", otherVPC)
+		a := w.up(1, func(c *Config) { c.Tables = []string{mainTable, tableID(2)} })
+		w.pass(time.Hour)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		w.wantTable(tableID(2))
+		a.wantState(false, false)
+		a.wantRepeated(1, "error", tableID(2)+" is in VPC "+otherVPC)
+	})
+}
+
+// A conflict in one table.
+func TestConflictInOneTable(t *testing.T) {
+	bubble(t, func(w *world) {
+		tables := w.tables(2)
+		w.PutRoute(tableID2(w), stranger("peering", "10.128.2.0/23", "p-1"))
+		a := w.up(1, tables)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		w.wantTable(tableID(2), "peering 10.128.2.0/23 → p-1")
+		a.wantState(false, false)
+		w.DeleteRoute(tableID(2), "10.128.2.0/23")
+		w.pass(16 * time.Minute)
+		a.wantState(true, true)
+	})
+}
+
+// tableID2 makes the second table.
+func tableID2(w *world) string {
+	if w.Routes(tableID(2)) == nil {
+		w.AddTable(tableID(2), "rtb-2", otctest.VPCID)
+	}
+	return tableID(2)
+}
+
+func dualStack(c *Config) { c.Ranges = prefixes("10.128.0.0/14", "fd01::/48") }
+
+func TestDualStack(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.Set(func(k *otctest.Knobs) { k.Respell = otctest.LongForm })
+		a := w.agent(1, dualStack)
+		a.facts.Annotation = annotation("FD01:0:0:7:0::1/64", "10.128.2.0/23")
+		a.start()
+		a.see()
+		w.wantPuts("add 10.128.2.0/23, add fd01:0:0:7::/64")
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", otctest.LongForm("fd01:0:0:7::/64")+" → worker-1 *")
+		a.wantState(true, true)
+		a.restart()
+		a.move("10.128.2.0/23", "fd01:0:0:7::/64")
+		a.wantState(true, true)
+		a.move("10.128.2.0/23") // switched off
+		w.wantPuts("add 10.128.2.0/23, add fd01:0:0:7::/64", "del "+otctest.LongForm("fd01:0:0:7::/64"))
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+	})
+}
+
+// Without an IPv6 range in CLUSTER_CIDR the IPv6 subnet is skipped.
+func TestDualStackWithoutIPv6Range(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.Annotation = annotation("fd01:0:0:7::/64", "10.128.2.0/23")
+		a.start()
+		a.see()
+		w.wantRoutes("10.128.2.0/23 → worker-1 *")
+		a.wantState(true, true)
+		a.wantTold(1, "info skipping route fd01:0:0:7::/64, not cluster traffic")
+	})
+}
+
+// A table that refuses IPv6 costs the IPv4 route nothing, not in a move either.
+func TestIPv6RefusedByOneTable(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = map[string]bool{tableID(2): true} })
+		a := w.agent(1, w.tables(2), dualStack)
+		a.facts.Annotation = annotation("10.128.2.0/23", "fd01:0:0:7::/64")
+		a.start()
+		a.see()
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "fd01:0:0:7::/64 → worker-1 *")
+		w.wantTable(tableID(2), "10.128.2.0/23 → worker-1 *")
+		a.wantState(false, false)
+		a.wantTold(1, "error could not update route table "+tableID(2), "add fd01:0:0:7::/64", "IPv6")
+		a.move("10.129.0.0/23", "fd01:0:0:8::/64")
+		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
+		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *")
+		w.Reset()
+		w.pass(24 * time.Hour)
+		if n := w.Count(otctest.OpTableUpdate); n > 24*8+8 {
+			t.Errorf("%d PUTs in a day for a refused route, want at most one in 7.5 to 15 minutes", n)
+		}
+		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = nil })
+		w.pass(16 * time.Minute)
+		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
+		a.wantState(true, true)
+	})
+}
+
+// While the new route of a family is refused, the old one of that family stays.
+func TestRefusedRouteKeepsTheOld(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1, dualStack)
+		a.facts.Annotation = annotation("10.128.2.0/23", "fd01:0:0:7::/64")
+		a.start()
+		a.see()
+		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = map[string]bool{mainTable: true} })
+		a.move("10.129.0.0/23", "fd01:0:0:8::/64")
+		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:7::/64 → worker-1 *")
+		a.wantState(false, false)
+		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = nil })
+		w.pass(16 * time.Minute)
+		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
+		a.wantState(true, true)
+	})
+}
+
+// One bad route of several fails the whole PUT; the others must get through.
+func TestOneBadRoute(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "5e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", CIDR: "10.129.2.0/23"})
+		a := w.agent(1)
+		a.facts.Annotation = annotation("10.129.0.0/23", "10.129.2.0/24", "10.129.4.0/23")
+		a.start()
+		a.see()
+		w.wantRoutes("10.129.0.0/23 → worker-1 *", "10.129.4.0/23 → worker-1 *")
+		a.wantState(false, false)
+		a.wantTold(1, "error could not update route table", "add 10.129.2.0/24", "does it overlap a subnet of the VPC")
+	})
+}
+
+// A full table: a long pause with its own reason, and right when there is room.
+func TestFullTable(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.Set(func(k *otctest.Knobs) { k.TableLimit = 3 })
+		for _, d := range []string{"10.131.0.0/23", "10.131.2.0/23", "10.131.4.0/23"} {
+			w.PutRoute(mainTable, stranger("peering", d, "p-1"))
+		}
+		a := w.up(1)
+		w.pass(time.Hour)
+		a.wantState(false, false)
+		a.wantRepeated(1, "error could not update route table", "the route table is full (200 routes)")
+		if got := a.counts.get("routes " + mainTable); got != 7 {
+			t.Errorf("metric: %d routes, want 7", got)
+		}
+		w.DeleteRoute(mainTable, "10.131.4.0/23")
+		w.pass(16 * time.Minute)
+		a.wantState(true, true)
+	})
+}

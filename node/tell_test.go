@@ -1,0 +1,172 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+// A whole life, and every line of it. The marks in front of the lines are the
+// program's log handler's.
+func TestLog(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		a.see(func(f *Facts) { f.Annotation = annotation("10.129.0.0/23", "172.16.0.0/24") })
+		a.annotate("{}")
+		a.annotate(`{"default":7}`)
+		a.annotate(`{"default":"172.16.0.0/24"}`)
+		a.move("10.129.0.0/23")
+		a.see(func(f *Facts) { f.Worker = false })
+		a.see(func(f *Facts) { f.Worker = true })
+		a.vanish()
+		w.pass(time.Minute)
+		var got []string
+		for _, l := range a.told.all() {
+			got = append(got, l.text)
+		}
+		want := []string{
+			"info node worker-1 has the pod subnets 10.128.2.0/23",
+			"info node worker-1 is ECS instance " + a.id + " (worker-1)",
+			"success route 10.128.2.0/23 → worker-1 confirmed",
+			"info skipping route 172.16.0.0/24, not cluster traffic",
+			"success route 10.129.0.0/23 → worker-1 confirmed, removed 10.128.2.0/23",
+			`warning annotation k8s.ovn.org/node-subnets has no "default" network yet; routes stay as they are`,
+			`warning annotation k8s.ovn.org/node-subnets is malformed: "7" is neither a CIDR nor a list of CIDRs; routes stay as they are`,
+			"warning skipping node worker-1, subnet 172.16.0.0/24 is not cluster traffic (CLUSTER_CIDR 10.128.0.0/14)",
+			"info node worker-1 has the pod subnets 10.129.0.0/23",
+			"warning skipping node worker-1, it is not a worker",
+			"info node worker-1 has the pod subnets 10.129.0.0/23",
+			"warning node worker-1 was deleted; its routes go in 10s unless it comes back",
+			"info node worker-1 is gone; removed 10.129.0.0/23 from route table " + mainTable,
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+		}
+		var reasons []string
+		for _, e := range a.kube.all() {
+			reasons = append(reasons, strings.Join(strings.Fields(e)[:2], " "))
+		}
+		if want := []string{"Normal RouteConfirmed", "Normal SubnetSkipped", "Normal RouteMoved", "Warning AnnotationInvalid", "Warning AnnotationInvalid",
+			"Warning SubnetSkipped", "Warning NodeSkipped", "Normal RouteRemoved"}; !slices.Equal(reasons, want) {
+			t.Errorf("Events: got %q, want %q", reasons, want)
+		}
+		for _, l := range a.told.all() {
+			if !strings.Contains(l.more, "node=worker-1") {
+				t.Errorf("a line does not name the Node: %s%s", l.text, l.more)
+			}
+		}
+		a.wantTold(2, "success", "table="+mainTable, "next_hop="+a.id)
+	})
+}
+
+// The status page has the same, newest first, and no more than twenty.
+func TestRecentChanges(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		for i := range 30 {
+			w.pass(time.Second)
+			a.see(func(f *Facts) { f.Worker = i%2 == 1 })
+		}
+		got := a.Status().Changes
+		if len(got) != 20 || !strings.Contains(got[0].Text, "has the pod subnets") || got[0].Level != "info" || got[1].Level != "warning" {
+			t.Errorf("%d changes, the newest: %+v", len(got), got[:2])
+		}
+		if !slices.IsSortedFunc(got, func(x, y Change) int { return y.Time.Compare(x.Time) }) {
+			t.Error("not newest first")
+		}
+	})
+}
+
+// A lasting failure is told when it begins and then at most twice an hour,
+// although each answer has another request id; its end is told once.
+func TestLastingFailure(t *testing.T) {
+	const updates = "error could not update route table " + mainTable
+	for _, tt := range []struct {
+		name   string
+		faults []otctest.Fault // alternating
+		told   string
+		kinds  int // of failures, each with its own repeats
+	}{
+		{"forbidden", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 403}}, "error could not update route table " + mainTable + ": vpc update route table: HTTP 403 VPC.2201", 1},
+		{"unavailable", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 503}}, updates, 1},
+		{"no connection", []otctest.Fault{{Op: otctest.OpTableUpdate, Err: errors.New("read tcp 10.0.0.1:40001: connection reset by peer")}}, updates, 1},
+		{"one failure after the other", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 500}, {Op: otctest.OpTableUpdate, Status: 502}, {Op: otctest.OpTableUpdate, Status: 503}}, updates, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.up(1)
+				n := 0
+				for i, f := range tt.faults { // in turn
+					f.Times = -1
+					f.Match = func(r otctest.Request) bool {
+						if i == 0 && (f.Op == "" || f.Op == r.Op) {
+							n++
+						}
+						return n%len(tt.faults) == i
+					}
+					w.Fail(f)
+				}
+				a.move("10.129.0.0/23")
+				w.pass(24 * time.Hour)
+				if n := a.lines(tt.told); n < 24 || n > 49*tt.kinds {
+					t.Errorf("told %d times in a day, want at most twice an hour each", n)
+				}
+				if lines, events := a.lines(tt.told), a.events("Warning RouteFailed"); lines != events {
+					t.Errorf("%d lines, but %d Events", lines, events)
+				}
+				if a.lines(tt.told, "next_attempt=") != a.lines(tt.told) {
+					t.Error("a line does not say when the next attempt is due")
+				}
+				w.Heal()
+				w.pass(16 * time.Minute)
+				a.wantTold(1, "success route 10.129.0.0/23 → worker-1 confirmed")
+				a.wantState(true, true)
+			})
+		})
+	}
+}
+
+// A failure that comes back after it was over is a change of state again.
+func TestFailureComesBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		for i := range 4 {
+			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 503})
+			a.move([]string{"10.129.0.0/23", "10.128.2.0/23"}[i%2])
+			w.pass(5 * time.Second)
+			a.wantTold(i+1, "error could not update route table")
+		}
+	})
+}
+
+// The request id goes into the line, for the provider's support, and not into the
+// state.
+func TestRequestID(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 403, Code: "APIGW.0302", Shape: otctest.ShapeAPIGW})
+		a := w.up(1)
+		a.wantTold(1, "error could not update route table", "request_id=", "code=APIGW.0302")
+		if s := a.Status(); s.LastError == "" || strings.Contains(s.LastError, "request") {
+			t.Errorf("last error: %q", s.LastError)
+		}
+	})
+}
+
+// What strangers write stays on one line.
+func TestOneLine(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		a.annotate("{\n❌ Error: forged\n}")
+		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 400, Body: []byte("first\r\nsecond")})
+		a.move("10.129.0.0/23")
+		for _, l := range a.told.all() {
+			if strings.ContainsAny(l.text, "\r\n") {
+				t.Errorf("more than one line: %q", l.text)
+			}
+		}
+	})
+}

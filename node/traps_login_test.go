@@ -1,0 +1,131 @@
+package node
+
+import (
+	"net/http"
+	"time"
+
+	"otc-route-manager/otc"
+	"otc-route-manager/otc/otctest"
+)
+
+// loginTraps are about asking for a token.
+func loginTraps() []trap {
+	wrong := func(_ *world, a *agent) { a.password.Store("no-longer-right") }
+	return []trap{{
+		name:  "trap 1: a login is answered 201 with 9 KB of token in a header",
+		set:   knob(func(k *otctest.Knobs) { k.TokenSize = 9500 }),
+		table: []string{home}, calls: first, state: "ready, in sync",
+		told: []string{"log success route 10.128.2.0/23 → worker-1 confirmed", "event Normal RouteConfirmed", "count call iam login 201 = 1"},
+	}, {
+		name: "trap 2: a wrong password locks the user at the fifth attempt",
+		set:  wrong, run: hours(0.95),
+		calls: "login:401( login:401){3}", state: "not ready",
+		told: []string{"log error could not find … HTTP 401 … OS_PASSWORD", "event Warning RouteFailed … OS_PASSWORD", "status 401", "count call iam login 401 = 4"},
+	}, {
+		name: "trap 2: a corrected password is used within a minute",
+		set:  wrong,
+		run: func(w *world, a *agent) {
+			w.pass(20 * time.Minute)
+			a.password.Store(otctest.Password)
+			w.pass(time.Minute)
+		},
+		table: []string{home}, calls: "login:401 login:401 " + first, state: "ready, in sync",
+		told: []string{"event Warning RouteFailed", "event Normal RouteConfirmed"},
+	}, {
+		name: "trap 2: somebody else has locked the user, the right password is refused too",
+		set:  func(w *world, _ *agent) { w.lock() }, run: hours(0.5),
+		table: []string{home}, calls: "login:401 " + first, state: "ready, in sync",
+		told: []string{"log error … IAM.0061 … locked for 15 minutes", "event Normal RouteConfirmed"},
+	}, {
+		name:  "trap 39: IAM fails over to another region (410)",
+		set:   fail(otctest.Fault{Op: otctest.OpLogin, Status: http.StatusGone, Code: "IAM.0020"}),
+		table: []string{home}, calls: "login:410 " + first, state: "ready, in sync",
+		told: []string{"count retry throttled = 1", "log success", "count pass error = 0"},
+	}, {
+		name:  "trap 39: IAM is not reachable for the gateway (503)",
+		set:   fail(otctest.Fault{Op: otctest.OpLogin, Status: http.StatusServiceUnavailable, Code: "APIGW.0613", Times: 3}),
+		table: []string{home}, calls: "login:503 login:503 login:503 " + first, state: "ready, in sync",
+		told: []string{"log error could not find the ECS instance … 503 … APIGW.0613", "log success"},
+	}}
+}
+
+// lock has somebody else lock the user.
+func (w *world) lock() {
+	for range 5 {
+		c := otc.New(otc.Config{AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
+			Credentials: func() (string, otc.Secret, error) { return otctest.User, otc.NewSecret("a guess"), nil }, Transport: w.Server}, nil)
+		if _, _, _, err := c.Login(w.t.Context()); err == nil {
+			w.t.Error("a wrong password was taken")
+		}
+	}
+	w.Reset()
+}
+
+// tokenTraps are about tokens that are refused.
+func tokenTraps() []trap {
+	revoked := func(how otctest.BadToken) func(*world, *agent) {
+		return func(w *world, a *agent) {
+			w.pass(time.Hour)
+			w.Set(func(k *otctest.Knobs) { k.BadToken = how })
+			w.RevokeTokens()
+			a.move("10.128.8.0/23")
+			w.pass(time.Hour)
+		}
+	}
+	moved := []string{"10.128.8.0/23 → worker-1 *"}
+	once := []string{"log success … 10.128.8.0/23 → worker-1 confirmed, removed 10.128.2.0/23", "event Normal RouteMoved", "count retry relogin = 1"}
+	const relogin = first + " get:401 login get put get"
+	return []trap{
+		{name: "trap 3: a token dies early (VPC.0008)", run: revoked(otctest.BadTokenService), table: moved, calls: relogin, told: once, state: "ready, in sync"},
+		{name: "trap 3: a token dies early (APIGW.0301)", run: revoked(otctest.BadToken0301), table: moved, calls: relogin, told: once, state: "ready, in sync"},
+		{name: "trap 3: a token dies early (APIGW.0307)", run: revoked(otctest.BadToken0307), table: moved, calls: relogin, told: once, state: "ready, in sync"},
+		{
+			name: "trap 3: a token dies early (Common.0013)",
+			run: func(w *world, a *agent) {
+				w.RevokeTokens()
+				a.replace(ecsID(101))
+				a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+a.id, a.id })
+				w.pass(time.Hour)
+			},
+			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get",
+			told: []string{"count retry relogin = 1", "log info node worker-1 is ECS instance " + ecsID(101)}, state: "ready, in sync",
+		}, {
+			name: "trap 4: a 401 that a new token does not cure",
+			set:  knob(func(k *otctest.Knobs) { k.Restricted = true }),
+			run: func(w *world, a *agent) {
+				w.pass(14 * time.Minute)
+				w.wantPattern("login server get:401 login get:401( get:401){3,6}")
+				w.Set(func(k *otctest.Knobs) { k.Restricted = false })
+				w.pass(30 * time.Minute)
+			},
+			table: []string{home}, calls: "get put get", state: "ready, in sync",
+			told: []string{"log error could not update … VPC.0005 … restricted, frozen or in arrears", "event Warning RouteFailed", "count call iam login 201 = 2"},
+		}, {
+			name:  "trap 4: only writing meets a 401 that a new token does not cure",
+			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, Code: "VPC.0009", Times: -1}),
+			run:   hours(0.23),
+			calls: "login server get put:401 login put:401( get put:401){3,6}",
+			told:  []string{"log error could not update … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 2"}, state: "not ready",
+		}, {
+			name: "trap 5: a stale token is refused with 403",
+			set: both(knob(func(k *otctest.Knobs) { k.IAMForbids = true }),
+				fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusForbidden, Shape: otctest.ShapeIAM, Message: "X-Auth-Token is invalid in the request"})),
+			table: []string{home}, calls: "login server get:403 login get put get", state: "ready, in sync",
+			told: []string{"count retry relogin = 1", "count pass error = 0"},
+		}, {
+			name: "trap 6: five tables find the token dead at once, and one login is made",
+			set: func(w *world, a *agent) {
+				w.tables(5)(&a.cfg)
+				w.Set(func(k *otctest.Knobs) { k.Latency = 30 * time.Millisecond })
+			},
+			run: func(w *world, a *agent) {
+				w.pass(time.Hour)
+				w.Reset()
+				w.RevokeTokens()
+				a.move("10.128.8.0/23")
+				w.pass(time.Hour)
+			},
+			table: moved, calls: "sorted get( get){9}( get:401){5} login put( put){4}", state: "ready, in sync",
+			told: []string{"count retry relogin = 1", "count pass error = 0", "count call iam login 201 = 2"},
+		}}
+}

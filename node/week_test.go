@@ -1,0 +1,127 @@
+package node
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+const day = 24 * time.Hour
+
+// until lets time pass until so long after the beginning of a bubble's time.
+func (w *world) until(d time.Duration) {
+	w.pass(time.Until(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(d)))
+}
+
+// TestWeek is seven days of one worker: tokens run out, the cloud is away for an
+// hour, the API server for another, there is throttling, and the subnets move.
+func TestWeek(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.wantCalls(first)
+
+		w.until(day) // nothing happens
+		w.wantQuiet(day)
+
+		a.move("10.128.8.0/23")
+		w.wantRoutes("10.128.8.0/23 → worker-1 *")
+		w.wantCallsOf(otctest.OpTableUpdate, 1)
+
+		w.until(2*day + 6*time.Hour)
+		w.outage(a, time.Hour)
+
+		w.until(3 * day)
+		w.throttle(a)
+
+		w.until(4*day + 3*time.Hour)
+		w.noNews(a, time.Hour)
+
+		w.until(5 * day)
+		w.Reset()
+		a.annotate(`{"default":"not a CIDR"}`)
+		a.annotate(annotation("172.16.0.0/24"))
+		a.move("10.128.14.0/23")
+		w.until(7 * day)
+		w.wantCallsOf(otctest.OpTableUpdate, 1)
+		w.wantRoutes("10.128.14.0/23 → worker-1 *")
+		a.wantState(true, true)
+		if n := a.counts.get("call iam login 201"); n > 8 {
+			t.Errorf("%d logins, want 8 or fewer", n)
+		}
+		t.Logf("a week: %d logins, %d reads of the table, %d writes; %d lines, %d Events", a.counts.get("call iam login 201"),
+			a.counts.get("call vpc get_route_table 200"), a.counts.get("call vpc update_route_table 200"), len(a.told.all()), len(a.kube.all()))
+	})
+}
+
+// wantCallsOf fails the test unless so many calls of an operation were made; it
+// does not forget them.
+func (w *world) wantCallsOf(op string, want int) {
+	w.t.Helper()
+	if got := w.Count(op); got != want {
+		w.t.Errorf("%s: %d calls, want %d", op, got, want)
+	}
+}
+
+// wantQuiet fails the test unless nothing but looks at the table, one in 12 to 18
+// minutes each, and a new token a day was asked for.
+func (w *world) wantQuiet(d time.Duration) {
+	w.t.Helper()
+	looks, others := w.Count(otctest.OpTableGet), w.Count("")
+	least, most := int(d/(18*time.Minute)), int(d/(12*time.Minute))+1
+	if looks < least || looks > most {
+		w.t.Errorf("%d looks at the table in %v, want %d to %d", looks, d, least, most)
+	}
+	logins := w.Count(otctest.OpLogin)
+	if others -= looks + logins + w.Count(otctest.OpServerList); others > 0 || logins > 1+int(d/day) {
+		w.t.Errorf("%d logins and %d calls besides in %v", logins, others, d)
+	}
+	w.Reset()
+}
+
+// outage lets the cloud answer nothing; half way through, the subnet moves.
+func (w *world) outage(a *agent, d time.Duration) {
+	w.Fail(otctest.Fault{Status: http.StatusBadGateway, Shape: otctest.ShapeHTML, Times: -1})
+	w.pass(d / 2)
+	a.wantState(true, true) // the routes are there, only the looks fail
+	a.move("10.128.10.0/23")
+	w.pass(d / 2)
+	a.wantState(false, false)
+	a.wantEvents(1, "RouteFailed")
+	if n := w.Count(""); n > 400 {
+		w.t.Errorf("%d calls during the outage", n)
+	}
+	w.Heal()
+	w.Reset()
+	w.pass(5 * time.Minute)
+	w.wantRoutes("10.128.10.0/23 → worker-1 *")
+	a.wantState(true, true)
+}
+
+// throttle uses up the user's budget and moves the subnet.
+func (w *world) throttle(a *agent) {
+	w.Set(func(k *otctest.Knobs) {
+		k.Requests, k.RetryAfter = otctest.Limit{N: 2, Per: 5 * time.Minute}, otctest.RetryAfterDate
+	})
+	w.Reset()
+	a.move("10.128.12.0/23")
+	w.pass(time.Hour)
+	w.wantRoutes("10.128.12.0/23 → worker-1 *")
+	a.wantState(true, true)
+	if n := w.Count(""); n > 30 {
+		w.t.Errorf("%d calls while throttled to 2 in 5 minutes", n)
+	}
+	w.Set(func(k *otctest.Knobs) { k.Requests = otctest.Limit{} })
+}
+
+// noNews is an outage of the API server: no news, and then the same again.
+func (w *world) noNews(a *agent, d time.Duration) {
+	w.Reset()
+	a.kube.set(true, fmt.Errorf("connection refused"))
+	w.pass(d)
+	a.see() // the watch is back and tells what is known
+	w.wantQuiet(d)
+	a.wantState(true, true)
+}
