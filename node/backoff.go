@@ -36,8 +36,12 @@ func backoff(err error, failures int) time.Duration {
 	}
 	full := min(first<<min(failures, 16), limit)
 	wait := full/2 + rand.N(full/2)
-	if e, ok := errors.AsType[*otc.Error](err); ok && e.Reaction == otc.Throttled {
-		wait = max(wait, e.RetryAfter+rand.N(10*time.Second), 10*time.Second+rand.N(50*time.Second))
+	e, ok := errors.AsType[*otc.Error](err)
+	if ok && e.RetryAfter > 0 {
+		wait = max(wait, e.RetryAfter+rand.N(10*time.Second))
+	}
+	if ok && e.Reaction == otc.Throttled {
+		wait = max(wait, 10*time.Second+rand.N(50*time.Second))
 	}
 	return wait
 }
