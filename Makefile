@@ -109,7 +109,7 @@ bench: ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 e2e: ## real API server
-	cd node/e2e && $(GO) test -v -count=1 -timeout 45m ./...
+	cd node/e2e && $(GO) test -v -count=1 -timeout 45m -parallel 4 .
 
 docker-build: ## the image
 	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg BUILDER=$(BUILDER) \

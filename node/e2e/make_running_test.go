@@ -1,0 +1,171 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"otc-route-manager/node/e2e/controlplane"
+	"otc-route-manager/otc/otctest"
+)
+
+// status shows the pods, and what the program wrote about its Node.
+func status(t *testing.T, m *maker) {
+	m.worker.routed(10*time.Second, "10.128.2.0/23")
+	eventually(t, 10*time.Second, func(context.Context) error {
+		out := m.ok(t, "", "status")
+		for _, want := range append(podNames(t, m.plane), "RouteConfirmed", m.worker.name) {
+			if !strings.Contains(out, want) {
+				return fmt.Errorf("make status does not show %s:\n%s", want, out)
+			}
+		}
+		return nil
+	})
+}
+
+func restart(t *testing.T, m *maker) {
+	before := podNames(t, m.plane)
+	m.ok(t, "", "restart")
+	after := podNames(t, m.plane)
+	if len(after) != 1 || slices.Equal(after, before) {
+		t.Errorf("pods %v, were %v, want one new one", after, before)
+	}
+}
+
+func podNames(t *testing.T, plane *controlplane.ControlPlane) []string {
+	t.Helper()
+	pods, err := plane.Client().CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range pods.Items {
+		if p.DeletionTimestamp == nil {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// logs follows the log of all pods, and of the pod on one Node. The program's output becomes the
+// pod's log in the form that a container runtime writes.
+func logs(t *testing.T, m *maker) {
+	var log strings.Builder
+	for line := range strings.Lines(m.worker.Output()) {
+		fmt.Fprintf(&log, "%s stdout F %s", time.Now().Format(time.RFC3339Nano), line)
+	}
+	if err := os.WriteFile(filepath.Join(m.worker.folder(), "pod.log"), []byte(log.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"logs"}, {"logs", "NODE=" + m.worker.name}} {
+		running := m.background(t, args...)
+		eventually(t, 10*time.Second, func(context.Context) error {
+			if !strings.Contains(running.Output(), "✅ Success: route 10.128.2.0/23 → worker-1 confirmed") {
+				return fmt.Errorf("make %s shows\n%s", strings.Join(args, " "), running.Output())
+			}
+			return nil
+		})
+	}
+	m.asked(t, "/log", "follow=true")
+}
+
+// background starts a target that does not end by itself.
+func (m *maker) background(t *testing.T, args ...string) *controlplane.Process {
+	t.Helper()
+	name := strings.Join(args, "-")
+	p, err := controlplane.StartProcess(filepath.Dir(m.dir), name, m.env, "make", m.arguments(args)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Stop) // make hands the signal on to kubectl
+	return p
+}
+
+// asked fails unless the API server was asked for something of a pod of ours, with this in the
+// query.
+func (m *maker) asked(t *testing.T, subresource, query string) {
+	t.Helper()
+	if len(requests(t, m.plane, func(r controlplane.Request) bool {
+		return strings.HasPrefix(r.URL.Path, "/api/v1/namespaces/"+namespace+"/pods/otc-route-manager-") &&
+			strings.HasSuffix(r.URL.Path, subresource) && strings.Contains(r.URL.RawQuery, query) && r.Code < 300
+	})) == 0 {
+		t.Errorf("no request for %s?%s in the audit log", subresource, query)
+	}
+}
+
+// portForward reads the real program's metrics through kubectl, API server and kwok.
+func portForward(t *testing.T, m *maker) {
+	port := freePorts(t, 1)[0]
+	running := m.background(t, "port-forward", fmt.Sprint("PORT=", port))
+	eventually(t, 10*time.Second, func(ctx context.Context) error {
+		text, err := get(ctx, fmt.Sprintf("http://127.0.0.1:%d/metrics", port))
+		if err != nil || !strings.Contains(text, "\nroute_manager_in_sync 1\n") {
+			return fmt.Errorf("%v\n%s\n%s", err, running.Output(), text)
+		}
+		return nil
+	})
+	m.asked(t, "/portforward", "")
+}
+
+func get(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return string(text), err
+}
+
+// check runs the program once more where kubectl exec would run it.
+func check(t *testing.T, m *maker) {
+	m.worker.cloud.Reset()
+	out := m.ok(t, "", "check")
+	if !strings.Contains(out, "✅") || strings.Contains(out, "❌") {
+		t.Errorf("make check says\n%s", out)
+	}
+	if logins, writes := m.worker.cloud.Count(otctest.OpLogin), m.worker.cloud.Count(otctest.OpTableUpdate); logins != 1 || writes != 0 {
+		t.Errorf("%d logins and %d writes, want 1 and 0", logins, writes)
+	}
+	m.asked(t, "/exec", "command=%2Fotc-route-manager&command=-check")
+}
+
+// undeploy leaves nothing of ours in the cluster.
+func undeploy(t *testing.T, m *maker) {
+	m.worker.end() // it runs beside the cluster and would miss its rights
+	m.ok(t, "", "undeploy")
+	if left := ours(t, m.plane); len(left) != 0 {
+		t.Errorf("left behind: %s", strings.Join(left, ", "))
+	}
+	if out := m.make(t, "", "undeploy"); out.Code != 0 {
+		t.Errorf("a second undeploy: code %d\n%s%s", out.Code, out.Stdout, out.Stderr)
+	}
+}
+
+// ours lists each object of every kind that has our name or label or lies in our namespace,
+// Events aside, which end by themselves.
+func ours(t *testing.T, plane *controlplane.ControlPlane) (left []string) {
+	t.Helper()
+	kinds := strings.Fields(kubectl(t, plane, "api-resources", "--verbs=list", "-o", "name"))
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return strings.HasPrefix(k, "events") })
+	columns := "custom-columns=K:.kind,NS:.metadata.namespace,N:.metadata.name,L:.metadata.labels.app\\.kubernetes\\.io/name"
+	for line := range strings.Lines(kubectl(t, plane, "get", strings.Join(kinds, ","), "-A", "--no-headers", "-o", columns)) {
+		if strings.Contains(line, "otc-") {
+			left = append(left, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	return left
+}

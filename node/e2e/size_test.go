@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"otc-route-manager/node/e2e/controlplane"
+	"otc-route-manager/otc/otctest"
+)
+
+const herd = 200
+
+// TestSize runs 200 processes of the real program, each for its own Node with a heartbeat every
+// ten seconds, against one route table. It does not run beside other tests: it prints times.
+func TestSize(t *testing.T) {
+	plane := startPlane(t, controlplane.Config{Kubelets: true})
+	install(t, plane)
+	c := newCloud(t)
+	c.Set(func(k *otctest.Knobs) {
+		k.TableLimit = herd + len(foreign()) // raised, as an operator of 200 nodes must
+		k.Latency = 20 * time.Millisecond
+	})
+	all := make([]*worker, herd)
+	for i := range all {
+		all[i] = newWorker(t, plane, c, i+1, subnet(i))
+	}
+
+	begin := time.Now()
+	startHerd(t, plane, all)
+	started := time.Since(begin)
+	eventually(t, 2*time.Minute, func(context.Context) error { return herdRouted(c, all, subnet) })
+	converged := time.Since(begin)
+	eventually(t, 10*time.Second, calls(c, 5)) // the last one may still be confirming its route
+	t.Logf("%d processes (STARTUP_JITTER 5s) started in %.1f s; all routes right %.1f s after the first start; 5 cloud calls each",
+		herd, started.Seconds(), converged.Seconds())
+
+	c.Reset()
+	beat := time.Now()
+	eventuallyEvery(t, time.Second, time.Minute, func(ctx context.Context) error { return heartbeats(ctx, plane, beat) })
+	if n := c.Count(""); n != 0 {
+		t.Errorf("%d cloud calls while %d Nodes had nothing but heartbeats, want none", n, herd)
+	}
+
+	c.Reset()
+	begin = time.Now()
+	for i, w := range all {
+		w.annotate(moved(i))
+	}
+	eventually(t, time.Minute, func(context.Context) error { return herdRouted(c, all, moved) })
+	converged = time.Since(begin)
+	eventually(t, 10*time.Second, calls(c, 3))
+	t.Logf("%d annotations changed and routed in %.1f s; 3 cloud calls each", herd, converged.Seconds())
+}
+
+// calls fails unless each program has made n calls on average.
+func calls(c *cloud, n int) func(context.Context) error {
+	return func(context.Context) error {
+		if got := c.Count(""); got != n*herd {
+			return fmt.Errorf("%d cloud calls, want %d for each of %d", got, n, herd)
+		}
+		return nil
+	}
+}
+
+// subnet and moved give each worker a subnet of 10.128.0.0/14, at first and later.
+func subnet(i int) string { return fmt.Sprintf("10.%d.%d.0/23", 128+i/100, i%100*2) }
+func moved(i int) string  { return fmt.Sprintf("10.%d.%d.0/23", 130+i/100, i%100*2) }
+
+// startHerd starts all programs and lets them end together.
+func startHerd(t *testing.T, plane *controlplane.ControlPlane, all []*worker) {
+	t.Helper()
+	kubeconfig := all[0].kubeconfig(plane.Address())
+	ports := freePorts(t, len(all))
+	for i, w := range all {
+		w.port, w.quiet = ports[i], i > 0
+		w.launch(nil, binary, kubeconfig, "STARTUP_JITTER=5s", "LOG_LEVEL=info")
+	}
+	t.Cleanup(func() {
+		var wg sync.WaitGroup
+		for _, w := range all {
+			wg.Go(w.end)
+		}
+		wg.Wait()
+	})
+}
+
+// herdRouted fails unless the table holds exactly one route for each worker beside the foreign
+// ones.
+func herdRouted(c *cloud, all []*worker, subnet func(int) string) error {
+	got, err := c.routes()
+	if err != nil {
+		return err
+	}
+	right := 0
+	for i, w := range all {
+		if slices.ContainsFunc(got, func(r otctest.Route) bool {
+			return r.Type == "ecs" && r.Destination == subnet(i) && r.NextHop == w.id
+		}) {
+			right++
+		}
+	}
+	if right != len(all) || len(got) != right {
+		return fmt.Errorf("%d of %d routes are right, %d are there", right, len(all), len(got))
+	}
+	return nil
+}
+
+// heartbeats fails unless every Node has had a heartbeat since a time.
+func heartbeats(ctx context.Context, plane *controlplane.ControlPlane, since time.Time) error {
+	nodes, err := plane.Client().CoreV1().Nodes().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return err
+	}
+	late := 0
+	for _, n := range nodes.Items {
+		if !slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool { return c.LastHeartbeatTime.After(since) }) {
+			late++
+		}
+	}
+	if late != 0 {
+		return fmt.Errorf("%d of %d Nodes had no heartbeat", late, len(nodes.Items))
+	}
+	return nil
+}
