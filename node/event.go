@@ -6,13 +6,16 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
-	component   = "otc-route-manager" // who reports the Events
-	maxEvent    = 1000                // bytes of an Event's message; the API server takes 1024
-	eventExpiry = 20 * time.Second    // one attempt to write an Event
+	component     = "otc-route-manager" // who reports the Events
+	maxEvent      = 1000                // bytes of an Event's message; the API server takes 1024
+	eventTimeout  = 15 * time.Second    // one attempt to write an Event
+	eventPause    = 5 * time.Second     // between two attempts
+	eventAttempts = 4
 )
 
 // Event queues an Event about the Node. If many are waiting it is dropped:
@@ -49,7 +52,7 @@ func (k *Kube) Event(warning bool, reason, message string) {
 }
 
 // WriteEvents sends queued Events until ctx ends. One that the API server does
-// not take is lost, and that is told.
+// not take, tried for a minute, is lost, and that is told.
 func (k *Kube) WriteEvents(ctx context.Context) {
 	tell := &teller{log: k.log, last: map[string]told{}}
 	for {
@@ -57,12 +60,31 @@ func (k *Kube) WriteEvents(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case e := <-k.events:
-			attempt, cancel := context.WithTimeout(ctx, eventExpiry)
-			err := k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()
-			cancel()
-			if err != nil && ctx.Err() == nil {
-				tell.say("events", warning, "", "could not write an Event about node "+k.name+": "+err.Error(), "reason", e.Reason)
+			if err := k.write(ctx, e); err != nil && ctx.Err() == nil {
+				tell.failure("events", "", "could not write an Event about node "+k.name, err, 0)
 			}
 		}
 	}
+}
+
+// write sends one Event, again after a failure on the way or in the API server.
+// Its name makes sure that it is there once.
+func (k *Kube) write(ctx context.Context, e *event) (err error) {
+	for range eventAttempts {
+		attempt, cancel := context.WithTimeout(ctx, eventTimeout)
+		err = k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()
+		cancel()
+		if err == nil || apierrors.IsAlreadyExists(err) {
+			return nil
+		}
+		if code := apierrors.ReasonForError(err); code == metav1.StatusReasonForbidden || code == metav1.StatusReasonInvalid || code == metav1.StatusReasonNotFound {
+			return err
+		}
+		select {
+		case <-time.After(eventPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
+	return err
 }

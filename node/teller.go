@@ -60,10 +60,14 @@ func (t *teller) say(topic string, s severity, reason, message string, attrs ...
 	return t.news(topic, message, s, reason, message, attrs...)
 }
 
-// failure tells that something was tried in vain and when it is tried next. The
+// failure tells that something was tried in vain and when it is tried next (0:
+// not again). The
 // state is what failed and how, without ids, ports and times.
 func (t *teller) failure(topic, reason, what string, err error, next time.Duration) {
-	attrs := []any{"next_attempt", next.Round(time.Second)}
+	var attrs []any
+	if next > 0 {
+		attrs = append(attrs, "next_attempt", next.Round(time.Second))
+	}
 	if e, ok := errors.AsType[*otc.Error](err); ok {
 		if e.Code != "" {
 			attrs = append(attrs, "code", e.Code)
