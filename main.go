@@ -43,7 +43,7 @@ var (
 	commit  = "unknown"
 )
 
-const shutdownTimeout = 5 * time.Second
+const shutdownTimeout = 3 * time.Second
 
 // Exit codes.
 const (
@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	cfg, problems := configure(getenv)
 	log := slog.New(newHandler(stderr, cfg.logFormat, cfg.logLevel))
-	klog.SetSlogLogger(log)
+	klog.SetSlogLogger(slog.New(remarks{log.Handler()}))
 	if len(problems) > 0 && *check {
 		for _, p := range problems {
 			fmt.Fprintln(stdout, "❌ configuration:", p)
@@ -624,4 +624,30 @@ func mark(level slog.Level) string {
 		return "ℹ️ Info: "
 	}
 	return "Debug: "
+}
+
+// remarks takes what client-go logs. Short of an error that is for debugging: what
+// an operator should know of the watch is told by package node.
+type remarks struct{ slog.Handler }
+
+func (h remarks) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, aside(level))
+}
+
+func (h remarks) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = aside(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h remarks) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return remarks{h.Handler.WithAttrs(attrs)}
+}
+
+func (h remarks) WithGroup(name string) slog.Handler { return remarks{h.Handler.WithGroup(name)} }
+
+func aside(level slog.Level) slog.Level {
+	if level < slog.LevelError {
+		return slog.LevelDebug
+	}
+	return level
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -23,6 +24,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 
 	"otc-route-manager/node"
 	"otc-route-manager/node/nodetest"
@@ -246,6 +248,68 @@ func TestR7WrongPassword(t *testing.T) {
 	}
 }
 
+// TestCheckExits: -check logs in once, writes nothing, and says by its exit code
+// whether all is well. It prints to standard output, and logs nothing.
+func TestCheckExits(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		set  func(*world)
+		code int
+		last string
+	}{
+		{"all well", func(*world) {}, exitOK, "✅ change: route table " + otctest.TableID + " would get: add 10.128.4.0/23 → " + serverID + "\n"},
+		{"wrong password", func(w *world) { w.cloud.SetPassword("another") }, exitFailure, "✅ annotation: pod subnets 10.128.4.0/23\n"},
+		{"no configuration", func(w *world) { w.env["CLUSTER_CIDR"] = "" }, exitFailure,
+			"❌ configuration: CLUSTER_CIDR is missing: want the cluster network, for example 10.128.0.0/14 (several: comma separated); make create-configmap sets it\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.cloud.AddServer(otctest.Instance{ID: serverID, Name: nodeName, Fixed: []string{nodeIP}, AllowedPairs: []string{otctest.CheckOff}})
+			w.annotated(`{"default":["10.128.4.0/23"]}`)
+			tt.set(w)
+			if code := run(t.Context(), []string{"-check"}, w.getenv, &w.out, &w.log); code != tt.code {
+				t.Errorf("exit code: got %d, want %d", code, tt.code)
+			}
+			if out := w.out.String(); !strings.HasSuffix(out, tt.last) || strings.Contains(out, "❌") != (tt.code != exitOK) {
+				t.Errorf("printed\n%s", out)
+			}
+			if w.log.String() != "" || w.cloud.Count(otctest.OpLogin) > 1 || w.cloud.Count(otctest.OpTableUpdate) > 0 {
+				t.Errorf("logged %q; calls: %v", w.log.String(), w.ops())
+			}
+		})
+	}
+}
+
+// TestRotation: the password changes in the cloud and in the file. The next login
+// uses it, without a restart and without a refusal.
+func TestRotation(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "OS_PASSWORD")
+	write(t, file, otctest.Password+"\n")
+	delete(w.env, "OS_PASSWORD")
+	w.env["OS_PASSWORD_FILE"] = file
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("ready", w.ready)
+	w.cloud.SetPassword("another-invented-password")
+	write(t, file, "another-invented-password\n")
+	w.cloud.RevokeTokens()
+	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`)
+	w.await("the move", func() bool {
+		return slices.ContainsFunc(w.cloud.Routes(otctest.TableID), func(r otctest.Route) bool { return r.Destination == "10.128.6.0/23" })
+	})
+	w.await("ready again", w.ready)
+	stop()
+	for _, r := range w.cloud.Requests() {
+		if r.Op == otctest.OpLogin && r.Status != http.StatusCreated {
+			t.Errorf("a login was answered %d", r.Status)
+		}
+	}
+	if n := w.cloud.Count(otctest.OpLogin); n != 2 || strings.Contains(w.log.String(), "❌") {
+		t.Errorf("%d logins, want 2; log:\n%s", n, w.log.String())
+	}
+}
+
 func TestConfigurationProblemsComeAllAtOnce(t *testing.T) {
 	w := newWorld(t)
 	for name, value := range map[string]string{
@@ -390,6 +454,19 @@ func TestLogLines(t *testing.T) {
 	var first struct{ Level, Msg, Node string }
 	if err := json.Unmarshal(bytes.SplitN(asJSON.Bytes(), []byte("\n"), 2)[0], &first); err != nil || first.Level != "INFO" || first.Msg != "✅ Success: route confirmed" || first.Node != nodeName {
 		t.Errorf("JSON: got %+v, %v", first, err)
+	}
+}
+
+// TestRemarksOfClientGo: its errors look like ours, the rest is for debugging.
+func TestRemarksOfClientGo(t *testing.T) {
+	var out syncBuffer
+	klog.SetSlogLogger(slog.New(remarks{newHandler(&out, "text", slog.LevelInfo)}))
+	t.Cleanup(klog.ClearLogger)
+	klog.InfoS("watch ended", "after", 1)
+	klog.Warning("careful")
+	klog.Background().WithName("reflector").Error(errors.New("no"), "broken")
+	if got := out.String(); !strings.HasPrefix(got, "❌ Error: broken time=") || !strings.HasSuffix(got, " logger=reflector err=no\n") || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q", got)
 	}
 }
 

@@ -17,8 +17,8 @@ import (
 // it should be.
 func (r *Reconciler) settle(t *table) bool {
 	switch {
-	case t.err != nil && t.confirmed && t.plan.Settled():
-		t.rest(r.cfg.DriftInterval) // only the look failed; the routes were right
+	case t.err != nil && t.onlyLooked(r.cfg):
+		t.rest(r.cfg.DriftInterval)
 		r.tell.failure(t.topic("look"), "", "could not check route table "+t.id, t.err, time.Until(t.due))
 		return false
 	case t.err != nil:
@@ -32,6 +32,12 @@ func (r *Reconciler) settle(t *table) bool {
 	}
 	t.rest(r.cfg.DriftInterval)
 	return r.tellSettled(t)
+}
+
+// onlyLooked reports whether a failure cost no more than a look: the routes were
+// right, or nobody is to repair them.
+func (t *table) onlyLooked(cfg Config) bool {
+	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !cfg.DriftRepair)
 }
 
 // tellSettled tells how a table without failure or conflict looks.

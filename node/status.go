@@ -91,7 +91,7 @@ func (r *Reconciler) judge() (ready, inSync bool, reason string) {
 	}
 	ready, inSync, reason = true, true, "all routes are confirmed"
 	for _, t := range r.tables {
-		state, ok, synced := t.state(r.cfg.DryRun)
+		state, ok, synced := t.state(r.cfg)
 		if !ok || !synced && inSync {
 			reason = "route table " + t.id + ": " + state
 		}
@@ -105,9 +105,9 @@ func (r *Reconciler) judge() (ready, inSync bool, reason string) {
 
 // state returns in one line how the table is, whether that is ready, and whether
 // it is in sync.
-func (t *table) state(dryRun bool) (line string, ready, inSync bool) {
+func (t *table) state(cfg Config) (line string, ready, inSync bool) {
 	switch {
-	case t.err != nil && !(t.confirmed && t.plan.Settled()):
+	case t.err != nil && !t.onlyLooked(cfg):
 		return oneLine(t.err.Error()), false, false
 	case len(t.plan.Conflicts) > 0:
 		return "conflict: a route of somebody else is in the way", false, false
@@ -119,7 +119,7 @@ func (t *table) state(dryRun bool) (line string, ready, inSync bool) {
 		return "confirmed; the last look failed: " + oneLine(t.err.Error()), true, true
 	case t.confirmed:
 		return "confirmed", true, true
-	case dryRun:
+	case cfg.DryRun:
 		return "dry run: would " + t.plan.Changes.String(), true, t.plan.Changes.Empty()
 	}
 	return "not confirmed yet", false, false
@@ -127,7 +127,7 @@ func (t *table) state(dryRun bool) (line string, ready, inSync bool) {
 
 func (t *table) status(r *Reconciler) TableStatus {
 	s := TableStatus{ID: t.id, Name: t.view.Name, Used: len(t.view.Routes)}
-	s.State, _, _ = t.state(r.cfg.DryRun)
+	s.State, _, _ = t.state(r.cfg)
 	if r.cfg.DryRun && !t.plan.Changes.Empty() {
 		s.Planned = t.plan.Changes.String()
 	}

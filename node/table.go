@@ -37,7 +37,7 @@ func (t *table) restart() { t.confirmed, t.retry = false, retry{due: time.Now()}
 
 // Errors of a pass over one table.
 var (
-	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it")
+	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it: wait; if it lasts, somebody else changes it back")
 	errOtherVPC    = errors.New("the route table belongs to another VPC than the instance")
 	errOutdated    = errors.New("the Node has changed meanwhile")
 )
