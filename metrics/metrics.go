@@ -122,7 +122,7 @@ func (m *Metrics) zero(tables []string) {
 		m.changes.WithLabelValues(operation, "success")
 		m.changes.WithLabelValues(operation, "error")
 	}
-	for _, reason := range []string{"connection", "timeout", "throttled", "server_error", "transient", "relogin"} {
+	for _, reason := range []string{"connection", "throttled", "server_error", "transient", "relogin"} {
 		m.retries.WithLabelValues(reason)
 	}
 	for _, table := range tables {
@@ -192,7 +192,7 @@ func (m *Metrics) Request(service, operation, code string, d time.Duration) {
 	m.duration.WithLabelValues(service, operation).Observe(d.Seconds())
 }
 
-// Retry counts a request that is sent again, by reason: "connection", "timeout",
+// Retry counts a request that is sent again, by reason: "connection",
 // "throttled", "server_error", "transient" or "relogin".
 func (m *Metrics) Retry(reason string) { m.retries.WithLabelValues(reason).Inc() }
 

@@ -60,7 +60,7 @@ func TestEverySeriesExistsAtZero(t *testing.T) {
 		want["route_changes_total{operation="+operation+",result=success}"] = 0
 		want["route_changes_total{operation="+operation+",result=error}"] = 0
 	}
-	for _, reason := range []string{"connection", "timeout", "throttled", "server_error", "transient", "relogin"} {
+	for _, reason := range []string{"connection", "throttled", "server_error", "transient", "relogin"} {
 		want["otc_retries_total{reason="+reason+"}"] = 0
 	}
 	for _, call := range []struct{ service, operation, ok string }{

@@ -68,13 +68,15 @@ func (r *Reconciler) findOrphans(ctx context.Context, looked []*table) {
 			t.orphans = nil
 			continue
 		}
-		c.list(ctx)
+		if slices.ContainsFunc(routes, func(route otc.Route) bool { return uuid(route.NextHop) != r.instance.ID }) {
+			c.list(ctx)
+		}
 		t.orphans = slices.DeleteFunc(routes, func(route otc.Route) bool { return !r.isOrphan(ctx, c, uuid(route.NextHop)) })
 		r.tellOrphans(ctx, t)
 	}
 	for id := range r.missing {
-		if !c.gone[id] {
-			delete(r.missing, id) // it is back, or no table names it
+		if gone, asked := c.gone[id]; asked && !gone || c.listed[id] {
+			delete(r.missing, id) // it is back; not to have asked this time says nothing
 		}
 	}
 }
