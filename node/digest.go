@@ -37,7 +37,6 @@ func (r *Reconciler) digest(news *Facts, at time.Time) {
 	r.removal = retry{}
 	if r.uid != "" && r.uid != news.UID {
 		r.forget()
-		old = nil // of another Node: its hints are no reason not to look
 	}
 	r.uid = news.UID
 	r.reidentify(old, at)
@@ -49,7 +48,7 @@ func (r *Reconciler) digest(news *Facts, at time.Time) {
 func (r *Reconciler) lose(old *Facts) {
 	if old == nil {
 		r.skip = "there is no Node " + r.cfg.NodeName
-		r.tell.say("node", warning, "", r.skip)
+		r.tell.say("node", warning, "", r.skip+": is NODE_NAME right?")
 		return
 	}
 	r.skip = "the Node was deleted"

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"otc-route-manager/otc/otctest"
 )
 
+// marked1 is a route with worker-1's mark.
 func marked1(destination, nextHop string) otctest.Route {
 	return otctest.Route{Type: "ecs", Destination: destination, NextHop: nextHop, Description: Mark + ": worker-1"}
 }
@@ -65,11 +67,8 @@ func TestDrift(t *testing.T) {
 					a.wantTold(1, "warning", tt.told)
 					w.wantPuts()
 					w.wantRoutes(tt.table...)
-					// It was the only thing wrong, and a new value is always written.
-					w.DeleteRoute(mainTable, "10.128.3.0/24")
-					w.DeleteRoute(mainTable, "10.128.3.0/25")
-					a.move("10.130.0.0/23")
-					w.wantRoutes(append(others(tt.name), "10.130.0.0/23 → worker-1 *")...)
+					a.move("10.130.0.0/23") // a new value is always written
+					w.wantRoutes(append(others(tt.table), "10.130.0.0/23 → worker-1 *")...)
 					a.wantState(true, true)
 				})
 			})
@@ -77,12 +76,14 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// others is what a case of TestDrift leaves in the table after a move.
-func others(name string) []string {
-	if name == "points to a dead instance" {
-		return []string{"10.128.2.0/23 → " + gone}
+// others returns the routes that are not worker-1's.
+func others(table []string) (out []string) {
+	for _, route := range table {
+		if !strings.Contains(route, "worker-1") {
+			out = append(out, route)
+		}
 	}
-	return nil
+	return out
 }
 
 // A shadow that is there from the start is told, and the Node is ready.
@@ -158,15 +159,34 @@ func TestDriftCheckInterval(t *testing.T) {
 				if n < tt.low*23/24 || n > tt.up {
 					t.Errorf("%d looks, want %d to %d", n, tt.low, tt.up)
 				}
-				w.wantPuts()
-				if tt.interval == 0 {
-					w.wantCalls("")
+				if all := w.Count(""); all != n {
+					t.Errorf("%d calls for %d looks: %s", all, n, w.calls())
 				}
 				a.wantState(true, true)
 				a.wantTold(1, "success")
 			})
 		})
 	}
+}
+
+// A drift that nobody repairs is ready as before, whether or not the next look
+// succeeds.
+func TestOutageAfterDrift(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.DeleteRoute(mainTable, "10.128.2.0/23")
+		w.pass(19 * time.Minute)
+		a.wantState(true, false)
+		w.Fail(otctest.Fault{Times: -1, Status: 503})
+		w.pass(2 * time.Hour)
+		a.wantState(true, false)
+		a.wantTold(0, "could not update route table") // nobody wants to
+		a.wantRepeated(2, "error could not check route table "+mainTable)
+		w.Heal()
+		w.pass(19 * time.Minute)
+		a.wantState(true, false)
+		w.wantPuts("add 10.128.2.0/23") // at the start
+	})
 }
 
 // Without drift checks a conflict is still tried again, and a failure too.

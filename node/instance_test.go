@@ -20,20 +20,49 @@ func server(id, name string, fixed ...string) otctest.Instance {
 	return otctest.Instance{ID: id, Name: name, Fixed: fixed}
 }
 
-// TestInstance starts worker-1 (10.20.0.11) with these hints and servers.
+type servers = []otctest.Instance
+
+// A search starts worker-1 with these hints and servers.
+type search struct {
+	name                 string
+	providerID, systemID string
+	address              string // "": 10.20.0.11
+	servers              servers
+	want                 string // instance; "": none
+	calls                string // after the login
+	told                 string
+}
+
+func (tt search) run(w *world) {
+	a := w.agent(1)
+	w.DeleteServer(a.id)
+	for _, s := range tt.servers {
+		w.AddServer(s)
+	}
+	a.facts.ProviderID, a.facts.SystemUUID = tt.providerID, tt.systemID
+	if tt.address != "" {
+		a.facts.Addresses = []netip.Addr{netip.MustParseAddr(tt.address)}
+	}
+	a.start()
+	a.see()
+	calls := strings.TrimPrefix(w.calls(), "login ")
+	if tt.want == "" {
+		w.wantRoutes()
+		a.wantState(false, false)
+		a.wantTold(1, "error could not find the ECS instance of worker-1", tt.told)
+	} else {
+		tt.calls += " get put get"
+		a.wantState(true, true)
+	}
+	if a.Status().Instance != tt.want || calls != tt.calls {
+		w.t.Errorf("got instance %q with %q, want %q with %q", a.Status().Instance, calls, tt.want, tt.calls)
+	}
+}
+
 func TestInstance(t *testing.T) {
-	type servers = []otctest.Instance
 	me := ecsID(1)
 	right := server(me, "worker-1", "10.20.0.11")
-	for _, tt := range []struct {
-		name                 string
-		providerID, systemID string
-		address              string // "": 10.20.0.11
-		servers              servers
-		want                 string // instance; "": none
-		calls                string // after the login
-		told                 string
-	}{
+	for _, tt := range []search{
 		{name: "providerID first", providerID: "openstack:///" + me, systemID: twin, servers: servers{right}, want: me, calls: "server"},
 		{name: "providerID with a region", providerID: "openstack://eu-de/" + me, servers: servers{right}, want: me, calls: "server"},
 		{name: "bare providerID in upper case", providerID: strings.ToUpper(me), servers: servers{right}, want: me, calls: "server"},
@@ -59,31 +88,7 @@ func TestInstance(t *testing.T) {
 		{name: "two servers with its name and IPv6 address", address: "fd00:20::b", servers: servers{server(me, "worker-1", "fd00:20::b"), server(twin, "worker-1", "fd00:20::b")}, calls: "servers", told: "2 servers"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.agent(1)
-				w.DeleteServer(a.id)
-				for _, s := range tt.servers {
-					w.AddServer(s)
-				}
-				a.facts.ProviderID, a.facts.SystemUUID = tt.providerID, tt.systemID
-				if tt.address != "" {
-					a.facts.Addresses = []netip.Addr{netip.MustParseAddr(tt.address)}
-				}
-				a.start()
-				a.see()
-				calls := strings.TrimPrefix(w.calls(), "login ")
-				if tt.want == "" {
-					w.wantRoutes()
-					a.wantState(false, false)
-					a.wantTold(1, "error could not find the ECS instance of worker-1", tt.told)
-				} else {
-					tt.calls += " get put get"
-					a.wantState(true, true)
-				}
-				if a.Status().Instance != tt.want || calls != tt.calls {
-					t.Errorf("got instance %q with %q, want %q with %q", a.Status().Instance, calls, tt.want, tt.calls)
-				}
-			})
+			bubble(t, tt.run)
 		})
 	}
 }

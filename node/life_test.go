@@ -8,7 +8,7 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// in makes a route of the main table's range for another party.
+// stranger is a route of somebody else.
 func stranger(kind, destination, nextHop string) otctest.Route {
 	return otctest.Route{Type: kind, Destination: destination, NextHop: nextHop, Description: "not ours"}
 }
@@ -167,6 +167,10 @@ func TestR3Foreign(t *testing.T) {
 		a.see(func(f *Facts) { f.Worker = true })
 		a.move("10.129.4.0/23")
 		w.pass(24 * time.Hour)
+		a.wantState(true, true)
+		if n := len(w.Routes(mainTable)); n != len(strangers)+1 {
+			t.Errorf("%d routes, want one more than the %d strangers", n, len(strangers))
+		}
 		a.vanish()
 		w.pass(time.Hour)
 		after := w.Routes(mainTable)

@@ -63,15 +63,7 @@ func (m *model) take(w *actor, subnets ...netip.Prefix) {
 		w.ever[p] = true
 	}
 	m.mu.Unlock()
-	w.facts.Annotated, w.facts.Annotation, w.usable = true, annotation(texts(subnets)...), true
-}
-
-func texts(subnets []netip.Prefix) []string {
-	var s []string
-	for _, p := range subnets {
-		s = append(s, p.String())
-	}
-	return s
+	w.facts.Annotated, w.facts.Annotation, w.usable = true, annotation(strings.Split(join(subnets), ", ")...), true
 }
 
 // tell shows the Node to the process, unless it lags.
@@ -146,7 +138,7 @@ func (m *model) spoilAnnotation(w *actor, n int) {
 	if !w.there {
 		return
 	}
-	bad := []string{"", "{", `{"default":[]}`, `{"default":"10.128.2.0"}`, `{"blue":["10.128.2.0/23"]}`, annotation("192.168.0.0/24"), annotation("0.0.0.0/0"), annotation("10.128.0.0/14")}
+	bad := []string{"", "{", `{"default":[]}`, `{"default":"10.128.2.0"}`, `{"blue":["10.128.2.0/23"]}`, annotation("10.128.250.0/23", "10.128.4.0"), annotation("192.168.0.0/24"), annotation("0.0.0.0/0"), annotation("10.128.0.0/14")}
 	w.facts.Annotated, w.facts.Annotation, w.usable = n%9 > 0, bad[n%len(bad)], false
 	m.tell(w)
 }
@@ -154,8 +146,8 @@ func (m *model) spoilAnnotation(w *actor, n int) {
 // newServer replaces the server behind the Node; the Node says so.
 func (m *model) newServer(w *actor, n int) {
 	w.births++
-	maps.DeleteFunc(m.foreign, func(_ place, r otctest.Route) bool { return m.vanish && r.NextHop == w.id })
 	m.mu.Lock()
+	maps.DeleteFunc(m.foreign, func(_ place, r foreign) bool { return m.vanish && r.NextHop == w.id })
 	w.replace(ecsID(100*w.births + w.number()))
 	m.mu.Unlock()
 	w.facts.ProviderID, w.facts.SystemUUID = "openstack:///"+w.id, w.id
@@ -236,7 +228,9 @@ func (m *model) meddle(w *actor, n int) {
 		o.excused[at] = time.Now()
 		delete(o.kept, at)
 	}
+	m.mu.Lock()
 	delete(m.foreign, at)
+	m.mu.Unlock()
 	switch n / 8 % 5 {
 	case 0:
 		m.DeleteRoute(table, p.String())
@@ -251,7 +245,7 @@ func (m *model) meddle(w *actor, n int) {
 			r.Description = "renamed"
 			m.PutRoute(table, r)
 		} else if ok {
-			m.foreign[at] = r
+			m.put(table, r)
 		}
 	}
 }
@@ -276,7 +270,7 @@ func (m *model) turn(_ *actor, n int) {
 	m.Set(func(k *otctest.Knobs) {
 		switch n % 9 {
 		case 0:
-			k.StaleReads, m.stale = time.Duration(n)*time.Second%maxStale, true
+			k.StaleReads = time.Duration(n) * time.Second % maxStale
 		case 1:
 			k.Writes = otctest.Limit{N: 3, Per: 5 * time.Minute}
 		case 2:

@@ -89,7 +89,7 @@ func TestR8Storm(t *testing.T) {
 	})
 }
 
-// TestR4 : an error is never a change. After the routes were confirmed nothing
+// TestR4: an error is never a change. After the routes were confirmed nothing
 // of this moves them, and readiness stays.
 func TestR4(t *testing.T) {
 	for name, value := range map[string]string{
@@ -166,7 +166,7 @@ func TestPartlyOutside(t *testing.T) {
 	})
 }
 
-// TestR1 gives the planner and the client different ideas of CLUSTER_CIDR: the
+// TestR1Guard gives the planner and the client different ideas of CLUSTER_CIDR: the
 // client is the last one asked.
 func TestR1Guard(t *testing.T) {
 	bubble(t, func(w *world) {

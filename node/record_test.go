@@ -170,3 +170,10 @@ func (c *counts) State(inSync bool, conflicts, drift, orphans int) {
 	defer c.mu.Unlock()
 	c.inSync, c.conflicts, c.drift, c.orphans = inSync, conflicts, drift, orphans
 }
+
+// orphaned returns the gauge of orphaned routes.
+func (c *counts) orphaned() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.orphans
+}

@@ -8,7 +8,7 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// at matches the requests about one route table.
+// at matches requests about one route table.
 func at(table string) func(otctest.Request) bool {
 	return func(r otctest.Request) bool { return strings.HasSuffix(r.Path, table) }
 }
@@ -66,7 +66,7 @@ func TestOneTableFails(t *testing.T) {
 	}
 }
 
-// The same table in another VPC: its own error, the first one is served.
+// A table of another VPC has its own error; the first one is served.
 func TestOneTableInAnotherVPC(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.AddTable(tableID(2), "rtb-elsewhere", otherVPC)
@@ -82,9 +82,10 @@ func TestOneTableInAnotherVPC(t *testing.T) {
 // A conflict in one table.
 func TestConflictInOneTable(t *testing.T) {
 	bubble(t, func(w *world) {
-		tables := w.tables(2)
-		w.PutRoute(tableID2(w), stranger("peering", "10.128.2.0/23", "p-1"))
-		a := w.up(1, tables)
+		a := w.agent(1, w.tables(2))
+		w.PutRoute(tableID(2), stranger("peering", "10.128.2.0/23", "p-1"))
+		a.start()
+		a.see()
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
 		w.wantTable(tableID(2), "peering 10.128.2.0/23 → p-1")
 		a.wantState(false, false)
@@ -94,14 +95,7 @@ func TestConflictInOneTable(t *testing.T) {
 	})
 }
 
-// tableID2 makes the second table.
-func tableID2(w *world) string {
-	if w.Routes(tableID(2)) == nil {
-		w.AddTable(tableID(2), "rtb-2", otctest.VPCID)
-	}
-	return tableID(2)
-}
-
+// dualStack is an option: CLUSTER_CIDR has an IPv6 range.
 func dualStack(c *Config) { c.Ranges = prefixes("10.128.0.0/14", "fd01::/48") }
 
 func TestDualStack(t *testing.T) {

@@ -52,13 +52,19 @@ func loginTraps() []trap {
 // lock has somebody else lock the user.
 func (w *world) lock() {
 	for range 5 {
-		c := otc.New(otc.Config{AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-			Credentials: func() (string, otc.Secret, error) { return otctest.User, otc.NewSecret("a guess"), nil }, Transport: w.Server}, nil)
-		if _, _, _, err := c.Login(w.t.Context()); err == nil {
+		if err := w.login(otctest.User, "a guess"); err == nil {
 			w.t.Error("a wrong password was taken")
 		}
 	}
 	w.Reset()
+}
+
+// login logs somebody in who is no worker.
+func (w *world) login(user, password string) error {
+	c := otc.New(otc.Config{AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
+		Credentials: func() (string, otc.Secret, error) { return user, otc.NewSecret(password), nil }, Transport: w.Server}, nil)
+	_, _, _, err := c.Login(w.t.Context())
+	return err
 }
 
 // tokenTraps are about tokens that are refused.

@@ -188,7 +188,7 @@ func writerTraps() []trap {
 		told: []string{"log warning … drifted: 10.128.2.0/23 is missing (set DRIFT_REPAIR=true", "event Warning RouteDrifted", "status drifted"},
 	}, {
 		name: "trap 30: somebody deletes our route, repair is on", set: drift(true), run: deletes,
-		table: []string{home}, calls: first + " get put get servers( get servers)?", state: "ready, in sync",
+		table: []string{home}, calls: first + " get put get( servers)?( get( servers)?)?", state: "ready, in sync",
 		told: []string{"count add success = 2"},
 	}, {
 		name: "trap 30: somebody takes our route to another living server", set: drift(true), run: redirects,

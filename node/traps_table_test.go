@@ -74,7 +74,7 @@ func readTraps() []trap {
 			w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "11111111-9c34-47be-a5d7-3e8b1c60f942", CIDR: "10.128.0.0/16"})
 			w.pass(30 * time.Minute)
 		},
-		table: []string{home}, calls: first + "( get servers){1,2}", state: "ready",
+		table: []string{home}, calls: first + "( get( servers)?){1,2}", state: "ready",
 		told: []string{"log warning … local route 10.128.0.0/16 … takes its traffic", "event Warning RouteDrifted", "status drifted"},
 	}, {
 		name: "trap 35: the table serves none of the Node's subnets",

@@ -10,7 +10,7 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// show renders a route: "10.128.2.0/23 → worker-1 *" is an ecs route with our
+// render is a route in short: "10.128.2.0/23 → worker-1 *" is an ecs route with our
 // mark, other types stand in front.
 func (w *world) render(r otctest.Route) string {
 	hop := r.NextHop

@@ -1,0 +1,223 @@
+package node
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"otc-route-manager/otc/otctest"
+)
+
+func cleanup(c *Config) { c.OrphanCleanup = true }
+
+// deletions returns how many PUTs that were not refused deleted a destination.
+func (w *world) deletions(destination string) int {
+	n := 0
+	for _, put := range w.puts() {
+		if strings.Contains(put, "del "+destination) {
+			n++
+		}
+	}
+	return n
+}
+
+// die ends the process and its server: a machine that was scaled away.
+func (a *agent) die() {
+	a.crash()
+	a.kill()
+}
+
+// TestOrphans: the routes of a machine that is gone are counted and named by one
+// of the others after ten minutes, and stay unless ORPHAN_CLEANUP is set.
+func TestOrphans(t *testing.T) {
+	for _, dead := range []int{1, 2, 3} { // the owner of the lowest, a middle and the highest destination
+		for _, clean := range []bool{false, true} {
+			name := map[int]string{1: "lowest", 2: "middle", 3: "highest"}[dead] + map[bool]string{false: "", true: ", removed"}[clean]
+			t.Run(name, func(t *testing.T) {
+				bubble(t, func(w *world) {
+					var agents []*agent
+					for n := 1; n <= 3; n++ {
+						agents = append(agents, w.up(n, func(c *Config) { c.OrphanCleanup = clean }))
+					}
+					gone := agents[dead-1]
+					orphan := subnetOf(dead).String()
+					w.pass(time.Minute)
+					gone.die()
+					w.Reset()
+					w.pass(10 * time.Minute)
+					w.wantPuts() // too early
+					w.pass(2 * time.Hour)
+					told, counted := 0, 0
+					for _, a := range agents {
+						if a == gone {
+							continue
+						}
+						told += a.lines("OrphansFound") + a.lines("instances that are gone", orphan)
+						counted += a.counts.orphaned()
+						a.wantState(true, true)
+					}
+					if told != 1 {
+						t.Errorf("told %d times, want once by one of them", told)
+					}
+					if clean {
+						if n := w.deletions(orphan); n != 1 || counted != 0 {
+							t.Errorf("deleted %d times, %d counted after that; want 1, 0", n, counted)
+						}
+						return
+					}
+					w.wantPuts()
+					if counted != 1 {
+						t.Errorf("metric: %d orphans, want 1", counted)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestOrphansInDoubt: any answer but the service's own "not found" keeps a route.
+func TestOrphansInDoubt(t *testing.T) {
+	for name, doubt := range map[string]func(*world){
+		"no showServer": func(w *world) { w.Set(func(k *otctest.Knobs) { k.Deny = deny("showServer", otctest.DenyPolicy) }) },
+		"gateway's 404": func(w *world) {
+			w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: 404, Code: "APIGW.0101", Times: -1})
+		},
+		"400": func(w *world) {
+			w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: 400, Code: "Ecs.0005", Times: -1})
+		},
+		"500":       func(w *world) { w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: 500, Times: -1}) },
+		"no answer": func(w *world) { w.Fail(otctest.Fault{Op: otctest.OpServerGet, Hang: true, Times: -1}) },
+		"empty list, alive": func(w *world) {
+			w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) })
+			w.AddServer(server(otherID, "x", "10.20.0.99"))
+		},
+		"list fails, alive": func(w *world) {
+			w.Fail(otctest.Fault{Op: otctest.OpServerList, Status: 500, Times: -1})
+			w.AddServer(server(otherID, "x", "10.20.0.99"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.up(1, cleanup)
+				w.PutRoute(mainTable, marked1("10.129.0.0/23", otherID))
+				doubt(w)
+				w.Reset()
+				w.pass(6 * time.Hour)
+				w.wantPuts()
+				w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → "+otherID+" *")
+				a.wantTold(0, "instances that are gone")
+				if a.counts.orphaned() != 0 {
+					t.Error("counted as an orphan")
+				}
+			})
+		})
+	}
+}
+
+func deny(action string, how otctest.Denial) map[string]otctest.Denial {
+	return map[string]otctest.Denial{"ecs:cloudServers:" + action: how}
+}
+
+// TestR3Orphans: what is not provably a leftover of ours stays, dead or not.
+func TestR3Orphans(t *testing.T) {
+	bubble(t, func(w *world) {
+		strangers := []otctest.Route{
+			{Type: "ecs", Destination: "10.129.0.0/23", NextHop: gone, Description: "by hand"},
+			{Type: "ecs", Destination: "172.16.0.0/24", NextHop: gone, Description: Mark},
+			{Type: "ecs", Destination: "10.128.0.0/14", NextHop: gone, Description: Mark},
+			{Type: "vip", Destination: "10.129.2.0/23", NextHop: gone, Description: Mark},
+			{Type: "ecs", Destination: "10.129.4.0/23", NextHop: "no-uuid", Description: Mark},
+		}
+		w.SetRoutes(mainTable, strangers...)
+		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		a := w.up(1, cleanup)
+		w.pass(2 * time.Hour)
+		got := w.Routes(mainTable)
+		if len(got) != len(strangers)+1 {
+			t.Errorf("got %+v", got)
+		}
+		for i := range strangers {
+			if got[i] != strangers[i] {
+				t.Errorf("%+v became %+v", strangers[i], got[i])
+			}
+		}
+		a.wantTold(1, "info removed routes of instances that are gone from route table "+mainTable+": 10.129.6.0/23")
+		a.wantState(true, true)
+	})
+}
+
+// It is looked at again right before the delete: somebody else's by then, it stays.
+func TestOrphanTakenOverMeanwhile(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		w.AddServer(server(otherID, "x", "10.20.0.99"))
+		w.up(1, cleanup)
+		w.pass(20 * time.Minute) // suspected
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.6.0/23 → "+gone+" *")
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, After: 1, Before: func() { w.PutRoute(mainTable, marked1("10.129.6.0/23", otherID)) }})
+		w.pass(6 * time.Hour)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.6.0/23 → "+otherID+" *")
+		if n := w.deletions("10.129.6.0/23"); n != 0 {
+			t.Errorf("deleted %d times", n)
+		}
+	})
+}
+
+// A server that comes back in between is suspected anew.
+func TestOrphanComesBack(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, marked1("10.129.6.0/23", otherID))
+		a := w.up(1, cleanup)
+		w.pass(19 * time.Minute) // suspected
+		for range 12 {           // never gone in two looks in a row
+			w.AddServer(server(otherID, "x", "10.20.0.99"))
+			w.pass(19 * time.Minute)
+			w.DeleteServer(otherID)
+			w.pass(12 * time.Minute)
+		}
+		if n := w.deletions("10.129.6.0/23"); n != 0 {
+			t.Errorf("deleted %d times", n)
+		}
+		a.wantState(true, true)
+	})
+}
+
+// Many pods with many orphans: each is deleted once, at most five a PUT.
+func TestManyOrphans(t *testing.T) {
+	bubble(t, func(w *world) {
+		var agents []*agent
+		for n := 1; n <= 12; n++ {
+			agents = append(agents, w.up(n, cleanup))
+		}
+		for _, a := range agents[:7] {
+			a.die()
+		}
+		w.Reset()
+		w.pass(4 * time.Hour)
+		if got := len(w.Routes(mainTable)); got != 5 {
+			t.Errorf("%d routes, want 5", got)
+		}
+		for n := 1; n <= 7; n++ {
+			if got := w.deletions(subnetOf(n).String()); got != 1 {
+				t.Errorf("%s deleted %d times, want once", subnetOf(n), got)
+			}
+		}
+		for _, put := range w.puts() {
+			if strings.Count(put, ",") > 4 {
+				t.Errorf("more than five operations: %s", put)
+			}
+		}
+	})
+}
+
+// A dry run names them.
+func TestOrphansDryRun(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, marked1("10.128.2.0/23", ecsID(1)))
+		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		a := w.up(1, cleanup, func(c *Config) { c.DryRun = true })
+		w.pass(2 * time.Hour)
+		w.wantPuts()
+		a.wantTold(1, "warning", "instances that are gone", "10.129.6.0/23")
+	})
+}
