@@ -86,7 +86,7 @@ build: ## ./otc-route-manager
 
 test: ## with race detector
 	@if echo '#include <stdlib.h>' | $$($(GO) env CC) -E - >/dev/null 2>&1; then \
-		set -x; CGO_ENABLED=1 MODEL_SEQUENCES=500 $(GO) test -race ./... && $(GO) test -run '^TestModel$$' ./node; \
+		set -x; CGO_ENABLED=1 MODEL_SEQUENCES=$${MODEL_SEQUENCES:-500} $(GO) test -race ./... && $(GO) test -run '^TestModel$$' ./node; \
 	else \
 		echo 'No C compiler here: the tests run without the race detector.'; set -x; $(GO) test ./...; \
 	fi
