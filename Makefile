@@ -105,8 +105,11 @@ fuzz: ## each for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
 		done
 
-bench: ## benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## figures, bars, baseline
+	@mkdir -p dist
+	$(GO) test -run '^$$' -bench . -benchmem ./... >dist/bench.txt || { cat dist/bench.txt; exit 1; }
+	@cat dist/bench.txt
+	$(GO) run ./node/bench -bin ./otc-route-manager -micro dist/bench.txt
 
 e2e: ## real API server
 	cd node/e2e && $(GO) test -v -count=1 -timeout 45m -parallel 4 .

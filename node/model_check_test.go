@@ -141,8 +141,9 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		t.m.mu.Lock()
-		t.judge(table, body, t.read[table])
+		t.judge(body, t.read[table])
 		t.m.mu.Unlock()
+		defer t.forgive(table, body)
 	}
 	resp, err := t.m.Server.RoundTrip(r)
 	if err == nil && onTable && r.Method == http.MethodGet && resp.StatusCode == http.StatusOK {
@@ -162,10 +163,8 @@ type ending struct{ err error }
 
 func (e ending) Read([]byte) (int, error) { return 0, cmp.Or(e.err, io.EOF) }
 
-// judge checks a PUT against R1, R2 and R3. The model is locked. A route that a
-// stranger wrote since the worker's read is unprotected: the API knows no
-// precondition.
-func (t *tap) judge(table string, body, seen []byte) {
+// judge checks a PUT against R1, R2 and R3. The model is locked.
+func (t *tap) judge(body, seen []byte) {
 	var put order
 	var got struct {
 		RouteTable struct{ Routes []otctest.Route }
@@ -195,11 +194,6 @@ func (t *tap) judge(table string, body, seen []byte) {
 			fault("R3", r)
 		}
 	}
-	for _, r := range slices.Concat(ops.Mod, ops.Del) {
-		if at := (place{table, r.Destination}); time.Since(t.m.foreign[at].since) < 2*maxStale {
-			delete(t.m.foreign, at)
-		}
-	}
 	for _, r := range ops.Mod {
 		if known[r.Destination].Type != "ecs" {
 			fault("R3", r)
@@ -208,6 +202,20 @@ func (t *tap) judge(table string, body, seen []byte) {
 	for _, r := range ops.Del {
 		if old := known[r.Destination]; old.Type != "ecs" || !slices.Contains(t.w.ids, old.NextHop) && !t.orphan(old) {
 			fault("R3", r)
+		}
+	}
+}
+
+// forgive drops what a stranger wrote between the worker's read and this PUT: the
+// API knows no precondition that would save it.
+func (t *tap) forgive(table string, body []byte) {
+	var put order
+	_ = json.Unmarshal(body, &put)
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	for _, r := range slices.Concat(put.RouteTable.Routes.Mod, put.RouteTable.Routes.Del) {
+		if at := (place{table, r.Destination}); time.Since(t.m.foreign[at].since) < 2*maxStale {
+			delete(t.m.foreign, at)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,11 @@ import (
 // maxPauses bounds the waits of one pass for a table to show what was sent: 1, 2
 // and 4 seconds. Reads may be stale that long.
 const maxPauses = 3
+
+// maxHeld bounds the waits of one pass for a cloud that throttles PUTs. It was not
+// executed then, but what is wanted, or the table, may be another when it would be:
+// this takes a new look as after any other failure.
+const maxHeld = 2
 
 // A table is one route table as far as this Node is concerned.
 type table struct {
@@ -106,6 +112,8 @@ type attempt struct {
 	lost    error            // the last PUT may have been applied or not
 	last    otc.Changes      // what it carried
 	spoilt  otc.Changes      // refused as a whole; sent one by one if still wanted
+	spoils  int              // how often that happened; at last one by one in any case
+	held    int              // how often a throttled PUT was waited for
 	refused map[string]error // by operation
 }
 
@@ -170,7 +178,7 @@ func abandoned(tables []*table) bool {
 // notes in a what came of it. It returns an error if there is nothing to be won
 // by reading the table again.
 func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Changes) error {
-	if a.spoilt.Len() > 1 && a.spoilt.Equal(ch) {
+	if a.spoilt.Len() > 1 && (a.spoilt.Equal(ch) || a.spoils == maxPauses) {
 		a.limit = 1
 	}
 	for _, part := range ch.Split(a.limit) {
@@ -181,9 +189,13 @@ func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Chan
 			continue
 		}
 		reaction := otc.ReactionTo(err)
-		if reaction == otc.Transient {
+		switch {
+		case reaction == otc.Transient:
 			a.lost = err
 			return nil
+		case reaction == otc.Throttled && a.held < maxHeld && retryAfter(err) <= time.Minute:
+			a.held++
+			return wait(ctx, cmp.Or(retryAfter(err), 10*time.Second+rand.N(50*time.Second)))
 		}
 		r.count(part, true, "error")
 		switch {
@@ -195,6 +207,7 @@ func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Chan
 			a.limit = 1
 		case status(err) == http.StatusBadRequest && part.Len() > 1 && reaction != otc.Quota:
 			a.spoilt = ch // by one bad route, or the table has changed meanwhile
+			a.spoils++
 		case status(err) == http.StatusBadRequest && reaction != otc.Quota:
 			a.refused[part.String()] = err
 		default:
@@ -253,14 +266,25 @@ func (a *attempt) verdict(lacks otc.Changes) error {
 
 // pause waits a random part between half and all of 1, 2, 4 seconds.
 func (a *attempt) pause(ctx context.Context) error {
-	wait := time.Second << a.pauses
+	d := time.Second << a.pauses
 	a.pauses++
+	return wait(ctx, d/2+rand.N(d/2))
+}
+
+func wait(ctx context.Context, d time.Duration) error {
 	select {
-	case <-time.After(wait/2 + rand.N(wait/2)):
+	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+func retryAfter(err error) time.Duration {
+	if e, ok := errors.AsType[*otc.Error](err); ok {
+		return e.RetryAfter
+	}
+	return 0
 }
 
 func status(err error) int {

@@ -20,6 +20,8 @@ func (k *call) again(ctx context.Context) bool {
 	switch {
 	case k.retries == maxRetries || !k.fits(ctx):
 		return false
+	case k.method == http.MethodPut: // it may not fit what the cloud has by then
+		return false
 	case k.err.Reaction == Throttled:
 		k.reason = "throttled"
 	case k.method != http.MethodGet || k.err.Reaction != Transient:

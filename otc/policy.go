@@ -9,7 +9,7 @@ import (
 type Reaction int
 
 // The reactions, one layer each: this package handles Transient on GET,
-// Throttled and Relogin; the rest is for the caller.
+// Throttled on all but PUT, and Relogin; the rest is for the caller.
 const (
 	Permanent Reaction = iota // the same request fails again until somebody changes something
 	Transient                 // GET: again soon; PUT: it may have been applied, read before anything else

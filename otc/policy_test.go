@@ -143,7 +143,9 @@ func (a answer) attempts() (least, most int) {
 			return 6, 6
 		}
 	case Throttled:
-		return 2, 6
+		if a.op != otctest.OpTableUpdate {
+			return 2, 6
+		}
 	case Relogin:
 		return 2, 2
 	}
