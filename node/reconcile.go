@@ -20,6 +20,7 @@ import (
 
 const (
 	passTimeout   = 5 * time.Minute  // one pass over the Node, however many calls it takes
+	newsPatience  = 10 * time.Second // what a pass is left with when there are news; more than its pauses
 	removalDelay  = 10 * time.Second // between a Node's deletion and the look whether it is back
 	loginPoll     = 30 * time.Second // how often refused credentials are compared with the files
 	stuckAfter    = 10 * time.Minute // a worker that has not moved for this long is not alive
@@ -125,9 +126,30 @@ func (r *Reconciler) Observe(f *Facts) {
 		return
 	}
 	r.news, r.known, r.at = f, true, time.Now()
+	r.signal()
+}
+
+// signal wakes the worker, now or as soon as it rests.
+func (r *Reconciler) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
+	}
+}
+
+// hurry cancels a pass that still waits for the cloud some time after there are
+// news: one table that hangs must not hold up what the others get next.
+func (r *Reconciler) hurry(ctx context.Context, cancel context.CancelFunc) {
+	for !r.outdated() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.wake:
+		}
+	}
+	r.signal() // for Run
+	if wait(ctx, newsPatience) == nil {
+		cancel()
 	}
 }
 
@@ -223,6 +245,7 @@ func (r *Reconciler) next() time.Time {
 func (r *Reconciler) pass(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, passTimeout)
 	defer cancel()
+	go r.hurry(ctx, cancel)
 	if !r.removal.due.IsZero() {
 		r.remove(ctx)
 		return

@@ -65,6 +65,9 @@ func (r *Reconciler) look(ctx context.Context, t *table, want []netip.Prefix) (P
 	t.view = view
 	r.obs.TableRoutes(t.id, len(view.Routes))
 	q := Question{Wanted: want, Self: r.instance.ID, NodeName: r.cfg.NodeName, Ranges: r.cfg.Ranges, Table: view.Routes, Confirmed: t.held}
+	if len(want) == 0 {
+		q.Confirmed = nil // behind a deleted Node only what carries our mark goes
+	}
 	p := MakePlan(q)
 	if len(p.Contested) > 0 {
 		q.Gone = r.gone(ctx, p.Contested)

@@ -33,6 +33,14 @@ func cleanPaths(hosts ...string) func(*world, *agent) {
 	}
 }
 
+const germany = "https://iam.eu-de.otc.t-systems.com/v3"
+
+// fine is a trap that must not be noticed.
+func fine(name string, set func(*world, *agent), hosts ...string) trap {
+	return trap{name: name, set: set, run: cleanPaths(hosts...), table: []string{home}, calls: first, state: "ready, in sync",
+		told: []string{"log success", "event Normal RouteConfirmed"}}
+}
+
 // catalogTraps are about finding the services.
 func catalogTraps() []trap {
 	edit := func(f func(s otctest.Service) []otctest.Service) func(*world, *agent) {
@@ -57,13 +65,8 @@ func catalogTraps() []trap {
 	in := func(region string) func(*world, *agent) {
 		return edit(func(s otctest.Service) []otctest.Service { s.Region = region; return []otctest.Service{s} })
 	}
-	const de = "https://iam.eu-de.otc.t-systems.com/v3"
-	fine := func(name string, set func(*world, *agent), hosts ...string) trap {
-		return trap{name: name, set: set, run: cleanPaths(hosts...), table: []string{home}, calls: first, state: "ready, in sync",
-			told: []string{"log success", "event Normal RouteConfirmed"}}
-	}
 	return []trap{
-		fine("trap 7: no catalog comes with the token", both(realHosts(de, "eu-de"), func(w *world, _ *agent) {
+		fine("trap 7: no catalog comes with the token", both(realHosts(germany, "eu-de"), func(w *world, _ *agent) {
 			w.Set(func(k *otctest.Knobs) { k.NoCatalog = true })
 		}), "iam.eu-de.otc.t-systems.com", "vpc.eu-de.otc.t-systems.com", "ecs.eu-de.otc.t-systems.com"),
 		fine("trap 7: the catalog knows only network without version and compute as v2", without("vpc vpc2.0 ecs")),
@@ -85,13 +88,19 @@ func catalogTraps() []trap {
 			calls: "login( login){6,13}", state: "not ready",
 			told: []string{"log error … no … endpoint for region \"eu-xx\" … OS_REGION_NAME", "event Warning RouteFailed", "status OS_REGION_NAME"},
 		},
+	}
+}
+
+// regionTraps are about other regions and other paths.
+func regionTraps() []trap {
+	return []trap{
 		fine("trap 8: eu-ch2 has host names of its own", realHosts("https://iam-pub.eu-ch2.sc.otc.t-systems.com/v3", "eu-ch2"),
 			"iam-pub.eu-ch2.sc.otc.t-systems.com", "vpc.eu-ch2.sc.otc.t-systems.com", "ecs.eu-ch2.sc.otc.t-systems.com"),
 		{
 			name: "trap 8: a token is used in another region",
-			set: both(realHosts(de, "eu-de"), func(_ *world, a *agent) {
+			set: both(realHosts(germany, "eu-de"), func(_ *world, a *agent) {
 				a.tune = func(c *otc.Config) {
-					c.AuthURL, c.VPCEndpoint = de, "https://vpc.eu-nl.otc.t-systems.com"
+					c.AuthURL, c.VPCEndpoint = germany, "https://vpc.eu-nl.otc.t-systems.com"
 				}
 			}),
 			run:   hours(0.23),
@@ -116,7 +125,13 @@ func catalogTraps() []trap {
 			},
 			table: []string{"10.128.2.0/23 → " + otherID}, calls: first + "( get server:404){2,4}", state: "not ready",
 			told: []string{"log error … somebody else … 10.128.2.0/23", "event Warning RouteConflict", "status conflict"},
-		}, {
+		}}
+}
+
+// projectTraps are about configuration and permissions that do not fit.
+func projectTraps() []trap {
+	return []trap{
+		{
 			name:  "trap 10: the project in the URL is not the token's (VPC.0007)",
 			set:   fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusBadRequest, Code: "VPC.0007", Times: -1}),
 			calls: "login server( get:400){7,13}", state: "not ready",

@@ -67,8 +67,8 @@ func (w *world) login(user, password string) error {
 	return err
 }
 
-// tokenTraps are about tokens that are refused.
-func tokenTraps() []trap {
+// revokedTraps are about tokens that die early.
+func revokedTraps() []trap {
 	revoked := func(how otctest.BadToken) func(*world, *agent) {
 		return func(w *world, a *agent) {
 			w.pass(time.Hour)
@@ -95,7 +95,13 @@ func tokenTraps() []trap {
 			},
 			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get",
 			told: []string{"count retry relogin = 1", "log info node worker-1 is ECS instance " + ecsID(101)}, state: "ready, in sync",
-		}, {
+		}}
+}
+
+// tokenTraps are about tokens that are refused for other reasons.
+func tokenTraps() []trap {
+	return []trap{
+		{
 			name: "trap 4: a 401 that a new token does not cure",
 			set:  knob(func(k *otctest.Knobs) { k.Restricted = true }),
 			run: func(w *world, a *agent) {
@@ -131,7 +137,7 @@ func tokenTraps() []trap {
 				a.move("10.128.8.0/23")
 				w.pass(time.Hour)
 			},
-			table: moved, calls: "sorted get( get){9}( get:401){5} login put( put){4}", state: "ready, in sync",
+			table: []string{"10.128.8.0/23 → worker-1 *"}, calls: "sorted get( get){9}( get:401){5} login put( put){4}", state: "ready, in sync",
 			told: []string{"count retry relogin = 1", "count pass error = 0", "count call iam login 201 = 2"},
 		}}
 }

@@ -8,14 +8,15 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
+// before has somebody do something between our read and our write.
+func before(f func(w *world)) func(*world, *agent) {
+	return func(w *world, _ *agent) {
+		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Before: func() { f(w) }, Delay: time.Millisecond})
+	}
+}
+
 // putTraps are about PUTs that are refused.
 func putTraps() []trap {
-	const put = otctest.OpTableUpdate
-	before := func(f func(w *world)) func(*world, *agent) {
-		return func(w *world, _ *agent) {
-			w.Fail(otctest.Fault{Op: put, Before: func() { f(w) }, Delay: time.Millisecond})
-		}
-	}
 	mine := otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: ecsID(1), Description: "by hand"}
 	seven := []string{"10.128.2.0/23", "10.128.8.0/23", "10.128.10.0/23", "10.128.12.0/23", "10.128.14.0/23", "10.128.16.0/23", "10.128.18.0/23"}
 	var all []string
@@ -28,7 +29,7 @@ func putTraps() []trap {
 	swallow := func(w *world, _ *agent) {
 		w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "11111111-9c34-47be-a5d7-3e8b1c60f942", CIDR: "10.128.12.0/22"})
 	}
-	list := []trap{{
+	return []trap{{
 		name:  "trap 22: a PUT answers what was",
 		set:   knob(func(k *otctest.Knobs) { k.PutAnswer = otctest.PutAnswerStale }),
 		table: []string{home}, calls: first, told: []string{"log success", "count add success = 1"}, state: "ready, in sync",
@@ -59,7 +60,12 @@ func putTraps() []trap {
 		table: append(append([]string{}, all[:3]...), all[5:]...), state: "not ready",
 		calls: "login server get put:400 get put put put put:400 get put:400 get put put get( get( put:400 get){3}){5,11}",
 		told:  []string{"log error could not update … 10.128.12.0/23 … VPC.2809 … overlap", "event Warning RouteFailed … 10.128.14.0/23", "status VPC.2809"},
-	}, {
+	}}
+}
+
+// missingTraps are about routes that are gone when they are to be changed.
+func missingTraps() []trap {
+	return []trap{{
 		name: "trap 37: the route to delete is gone",
 		run: func(w *world, a *agent) {
 			before(func(w *world) { w.DeleteRoute(mainTable, "10.128.2.0/23") })(w, a)
@@ -81,7 +87,6 @@ func putTraps() []trap {
 		table: []string{home}, calls: "login server get put( get){4} get put get", state: "ready, in sync",
 		told: []string{"log error … accepted, but the route table does not show it", "log success"},
 	}}
-	return append(list, fullTraps()...)
 }
 
 // fullTraps are about a table without room.

@@ -70,7 +70,12 @@ func instanceTraps() []trap {
 				NICs: []otctest.NIC{{VPCID: "77777777-61b8-4e3f-8a25-7c0e9b14d6f1", Addresses: []string{second}}}})
 		}, nameless),
 		table: []string{home}, calls: "login servers get put get", told: found, state: "ready, in sync",
-	}, {
+	}}
+}
+
+// serverTraps are about servers that are not what the Node needs.
+func serverTraps() []trap {
+	return []trap{{
 		name: "trap 20: the server is in another VPC than the table",
 		set: func(w *world, a *agent) {
 			w.AddServer(otctest.Instance{ID: a.id, Name: a.name, VPCID: "77777777-61b8-4e3f-8a25-7c0e9b14d6f1", Fixed: []string{addrOf(1).String()}})
@@ -110,7 +115,8 @@ func instanceTraps() []trap {
 		set: func(w *world, a *agent) {
 			a.facts.ProviderID, a.facts.SystemUUID = "openstack:///"+otherID, ""
 		},
-		table: []string{home}, calls: "login server:404 servers get put get", told: found, state: "ready, in sync",
+		table: []string{home}, calls: "login server:404 servers get put get", state: "ready, in sync",
+		told: []string{"log info node worker-1 is ECS instance " + ecsID(1), "log success"},
 	}}
 }
 

@@ -31,8 +31,9 @@ const home = "10.128.2.0/23 → worker-1 *"
 const first = "login server get put get"
 
 func traps() []trap {
-	return slices.Concat(loginTraps(), tokenTraps(), catalogTraps(), answerTraps(), throttleTraps(), instanceTraps(),
-		readTraps(), foreignTraps(), putTraps(), lostTraps(), writerTraps(), tableTraps())
+	return slices.Concat(loginTraps(), revokedTraps(), tokenTraps(), catalogTraps(), regionTraps(), projectTraps(),
+		answerTraps(), throttleTraps(), instanceTraps(), serverTraps(), readTraps(), viewTraps(), foreignTraps(),
+		putTraps(), missingTraps(), fullTraps(), lostTraps(), writerTraps(), tableTraps())
 }
 
 // TestTraps is the list of everything known to go wrong.
