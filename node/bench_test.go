@@ -139,7 +139,7 @@ func largeNode(b *testing.B) []byte {
 	n.Annotations[SubnetsAnnotation] = annotation(subnetOf(1).String())
 	for i := range 5 {
 		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationUpdate,
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{` + strings.Repeat(`"f:annotations":{".":{}},`, 50) + `"f:labels":{}}}`)}})
+			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{` + strings.Repeat(`"f:annotations":{".":{}},`, 50) + `"f:labels":{}}}`)})
 	}
 	for i := range 50 {
 		n.Status.Images = append(n.Status.Images, corev1.ContainerImage{

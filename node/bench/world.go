@@ -171,7 +171,7 @@ func node() *corev1.Node {
 	}
 	for i := range 5 {
 		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationUpdate,
-			FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{".":{}` + strings.Repeat(`,"f:example.com/annotation":{}`, 60) + `}}}`)}})
+			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{".":{}` + strings.Repeat(`,"f:example.com/annotation":{}`, 60) + `}}}`)})
 	}
 	for _, kind := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure, corev1.NodeReady} {
 		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: kind, Status: corev1.ConditionFalse, Reason: "Reason", Message: "a message"})

@@ -73,7 +73,7 @@ func TestFaultAnswers(t *testing.T) {
 // TestWhatTakesEffect holds for each fault on a PUT whether the table changes.
 func TestWhatTakesEffect(t *testing.T) {
 	const three = "10.3.0.0/16 10.4.0.0/16 10.5.0.0/16"
-	reset := &http.ProtocolError{ErrorString: "handshake failed"}
+	reset := errors.New("handshake failed")
 	tests := []struct {
 		name   string
 		fault  Fault

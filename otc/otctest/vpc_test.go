@@ -36,7 +36,7 @@ func canonical(t *testing.T, text string) string {
 
 func TestTableOnTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Date(2026, 9, 19, 22, 10, 55, 0, time.UTC).Sub(time.Now()))
+		time.Sleep(time.Until(time.Date(2026, 9, 19, 22, 10, 55, 0, time.UTC)))
 		b := newBed(t)
 		b.SetRoutes(TableID, Route{"ecs", "10.244.3.0/24", one, "worker-1"},
 			Route{"nat", "0.0.0.0/0", "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752", ""})
