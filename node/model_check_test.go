@@ -44,7 +44,9 @@ func (m *model) check() {
 	}
 	for _, w := range m.workers {
 		for at := range w.kept {
-			if r, ok := m.at(at.table, netip.MustParsePrefix(at.destination)); !w.usable && (!ok || r.NextHop != w.id) {
+			p := netip.MustParsePrefix(at.destination)
+			elsewhere := slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && slices.Contains(o.has, p) })
+			if r, ok := m.at(at.table, p); !w.usable && !elsewhere && (!ok || r.NextHop != w.id) {
 				m.problem("R4: %s lost %v because of its annotation", w.name, at)
 			}
 		}

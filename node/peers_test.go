@@ -148,7 +148,7 @@ func TestWedgedBetween(t *testing.T) {
 // is another Node's by the time the cloud answers.
 func TestNewsEndAPass(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Delay: 15 * time.Second})
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Delay: 2 * time.Second})
 		slow := w.agent(1)
 		slow.start()
 		slow.show()
@@ -243,7 +243,7 @@ func TestBackDuringTheCleanUp(t *testing.T) {
 func TestBackJustInTime(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.up(1)
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: 5 * time.Second})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: 2 * time.Second})
 		a.vanish()
 		w.pass(removalDelay + time.Second)
 		a.show()

@@ -115,18 +115,20 @@ func (w *world) outage(a *agent, d time.Duration) {
 	a.wantState(true, true)
 }
 
-// throttle uses up the user's budget and moves the subnet.
+// throttle has others use up the user's budget while the subnet moves.
 func (w *world) throttle(a *agent) {
 	w.Set(func(k *otctest.Knobs) {
-		k.Requests, k.RetryAfter = otctest.Limit{N: 2, Per: 5 * time.Minute}, otctest.RetryAfterDate
+		k.Requests, k.RetryAfter = otctest.Limit{N: 10, Per: 5 * time.Minute}, otctest.RetryAfterDate
 	})
+	w.Fail(otctest.Fault{Status: http.StatusTooManyRequests, Times: 3})
+	w.Fail(otctest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"240"}}, Times: 3})
 	w.Reset()
 	a.move("10.128.12.0/23")
 	w.pass(time.Hour)
 	w.wantRoutes("10.128.12.0/23 → worker-1 *")
 	a.wantState(true, true)
-	if n := w.Count(""); n > 60 {
-		w.t.Errorf("%d calls while throttled to 2 in 5 minutes", n)
+	if n := w.Count(""); n > 6+3+5+1 {
+		w.t.Errorf("%d calls while throttled", n)
 	}
 	w.Set(func(k *otctest.Knobs) { k.Requests = otctest.Limit{} })
 }

@@ -90,13 +90,10 @@ func (f *figures) launch(ctx context.Context, w *world, p program, more ...strin
 
 // live measures a process that has converged.
 func (f *figures) live(ctx context.Context, w *world, p *process, changes int) (err error) {
-	if err := w.visit(ctx); err != nil {
-		return err
-	}
 	if err := f.idle(ctx, w, p); err != nil {
 		return err
 	}
-	if f.converged.resident, f.converged.anonymous, err = p.memory(); err != nil {
+	if err := f.beat(ctx, w, p); err != nil {
 		return err
 	}
 	before, began := w.answered.Load(), time.Now()
@@ -138,33 +135,43 @@ func (f *figures) change(ctx context.Context, w *world) error {
 	return w.awaitRest(ctx, rest)
 }
 
-// idle measures CPU time with nothing to do, and with heartbeats.
+// idle measures memory and CPU time with nothing to do.
 func (f *figures) idle(ctx context.Context, w *world, p *process) error {
 	began, calls := time.Now(), w.answered.Load()
-	first, err := p.cpu()
+	before, err := p.cpu()
 	if err != nil {
 		return err
 	}
 	if err := pause(ctx, quiet); err != nil {
 		return err
 	}
-	second, err := p.cpu()
+	after, err := p.cpu()
 	if err != nil {
 		return err
 	}
-	f.cpuQuiet = (second - first).Seconds() / time.Since(began).Seconds()
+	f.cpuQuiet = (after - before).Seconds() / time.Since(began).Seconds()
 	if f.polls {
 		f.calls[2] = float64(w.answered.Load()-calls) / (time.Since(began).Seconds() * pollScale) * 3600
 	}
-	began, calls = time.Now(), w.answered.Load()
+	f.converged.resident, f.converged.anonymous, err = p.memory()
+	return err
+}
+
+// beat measures CPU time and calls with heartbeats.
+func (f *figures) beat(ctx context.Context, w *world, p *process) error {
+	began, calls := time.Now(), w.answered.Load()
+	before, err := p.cpu()
+	if err != nil {
+		return err
+	}
 	for range heartbeats {
 		w.kube.Touch(nodeName)
 		if err := pause(ctx, betweenBeats); err != nil {
 			return err
 		}
 	}
-	third, err := p.cpu()
-	f.cpuBeat = max(((third-second).Seconds()-f.cpuQuiet*time.Since(began).Seconds())/heartbeats, 0)
+	after, err := p.cpu()
+	f.cpuBeat = max(((after-before).Seconds()-f.cpuQuiet*time.Since(began).Seconds())/heartbeats, 0)
 	f.beatCalls = float64(w.answered.Load() - calls)
 	return err
 }
