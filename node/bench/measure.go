@@ -22,6 +22,8 @@ type figures struct {
 	start, react samples    // seconds to the PUT
 	converged    memory     // at rest after the first PUT
 	changed      memory     // at rest after all changes
+	secure       memory     // as converged, with TLS to the cloud
+	secureStart  samples    // as start, with TLS to the cloud
 	cpuQuiet     float64    // seconds of CPU per second
 	cpuBeat      float64    // seconds of CPU per heartbeat
 	calls        [3]float64 // first convergence, change, hour at rest
@@ -55,10 +57,7 @@ func measure(ctx context.Context, w *world, p program, o options) (*figures, err
 	if err == nil {
 		err = f.live(ctx, w, last, o.changes)
 	}
-	if err = last.stop(err); err != nil {
-		return nil, err
-	}
-	return f, f.measureDrift(ctx, w, p)
+	return f, last.stop(err)
 }
 
 // launch starts the program and waits for its PUT and the end of its calls.
@@ -92,6 +91,9 @@ func (f *figures) launch(ctx context.Context, w *world, p program, more ...strin
 func (f *figures) live(ctx context.Context, w *world, p *process, changes int) (err error) {
 	if err := f.idle(ctx, w, p); err != nil {
 		return err
+	}
+	if changes == 0 {
+		return nil
 	}
 	if err := f.beat(ctx, w, p); err != nil {
 		return err
@@ -185,11 +187,19 @@ func (f *figures) cpu() float64 {
 	return f.cpuQuiet + f.cpuBeat/10
 }
 
+// measureSecure measures starts and memory with TLS to the cloud.
+func (f *figures) measureSecure(ctx context.Context, w *world, p program, starts int) error {
+	w.secure = true
+	defer func() { w.secure = false }()
+	g, err := measure(ctx, w, p, options{starts: starts})
+	if err == nil {
+		f.secure, f.secureStart = g.converged, g.start
+	}
+	return err
+}
+
 // measureDrift counts the calls of drift checks, sped up.
 func (f *figures) measureDrift(ctx context.Context, w *world, p program) error {
-	if p.polls {
-		return nil
-	}
 	var first figures // a start as any other
 	started, err := first.launch(ctx, w, p, "DRIFT_CHECK_INTERVAL="+driftCheck.String())
 	if started == nil {

@@ -31,14 +31,15 @@ const (
 	others     = 60 // further workers with routes in the table, all before ours
 )
 
-// A world is what a program talks to: TLS on both sides, HTTP/2 on the one of
-// Kubernetes, as in a cluster.
+// A world is what a program talks to: Kubernetes by TLS and HTTP/2 as in a
+// cluster; the cloud by HTTP, or by TLS if secure is set.
 type world struct {
-	cloud *otctest.Server
-	kube  *nodetest.Server
-	urls  [2]string // cloud, kube
-	dir   string    // holds kubeconfig and ca.pem
-	port  string
+	cloud  *otctest.Server
+	kube   *nodetest.Server
+	urls   map[bool]string // of the cloud, by secure
+	secure bool
+	dir    string // holds kubeconfig and ca.pem
+	port   string
 
 	puts     chan time.Time // when a PUT to the route table arrived
 	answered atomic.Int64   // calls to the cloud
@@ -48,11 +49,12 @@ type world struct {
 func newWorld(dir string) (*world, error) {
 	w := &world{cloud: otctest.New(), kube: nodetest.New(), dir: dir, puts: make(chan time.Time, 100)}
 	w.cloud.AddServer(otctest.Instance{ID: instanceID, Name: nodeName, Fixed: []string{nodeIP}})
-	cloud, kube := httptest.NewTLSServer(http.HandlerFunc(w.serveCloud)), httptest.NewUnstartedServer(w.kube)
+	cloud := http.HandlerFunc(w.serveCloud)
+	w.urls = map[bool]string{false: httptest.NewServer(cloud).URL, true: httptest.NewTLSServer(cloud).URL}
+	kube := httptest.NewUnstartedServer(w.kube)
 	kube.EnableHTTP2 = true
 	kube.StartTLS()
-	w.urls = [2]string{cloud.URL, kube.URL}
-	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kube.Certificate().Raw}) // both have the same
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: kube.Certificate().Raw}) // the cloud has the same
 	config := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: bench\nusers: [{name: bench, user: {token: bench}}]\n"+
 		"contexts: [{name: bench, context: {cluster: bench, user: bench}}]\n"+
 		"clusters: [{name: bench, cluster: {server: %q, certificate-authority-data: %s}}]\n", kube.URL, base64.StdEncoding.EncodeToString(ca))
@@ -99,10 +101,14 @@ func (w *world) move() time.Time {
 	return time.Now()
 }
 
-// environment is what a program needs. More of it goes before the rest.
+// environment is what a program needs. More of it goes before the rest. The
+// system's roots come from one file, as in the image.
 func (w *world) environment(more ...string) []string {
+	if w.secure {
+		more = append(more, "OS_CACERT="+filepath.Join(w.dir, "ca.pem"), "SSL_CERT_DIR="+filepath.Join(w.dir, "empty"))
+	}
 	return append(more,
-		"OS_AUTH_URL="+w.urls[0]+"/v3", "OS_REGION_NAME=eu-de", "OS_CACERT="+filepath.Join(w.dir, "ca.pem"),
+		"OS_AUTH_URL="+w.urls[w.secure]+"/v3", "OS_REGION_NAME=eu-de",
 		"OS_DOMAIN_NAME="+otctest.Account, "OS_PROJECT_NAME="+otctest.Project,
 		"OS_USERNAME="+otctest.User, "OS_PASSWORD="+otctest.Password,
 		"ROUTE_TABLE_ID="+otctest.TableID, "CLUSTER_CIDR=10.128.0.0/14",

@@ -6,8 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -79,18 +77,13 @@ type poller struct {
 }
 
 func newPoller(kube kubernetes.Interface) (*poller, error) {
-	roots := x509.NewCertPool()
-	pem, err := os.ReadFile(os.Getenv("OS_CACERT"))
-	if err != nil || !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.Join(errors.New("OS_CACERT"), err)
-	}
 	cluster, err := netip.ParsePrefix(os.Getenv("CLUSTER_CIDR"))
 	if err != nil {
 		return nil, err
 	}
 	p := &poller{kube: kube, ranges: []netip.Prefix{cluster}, name: os.Getenv("NODE_NAME"), table: os.Getenv("ROUTE_TABLE_ID")}
 	p.cloud = otc.New(otc.Config{
-		AuthURL: os.Getenv("OS_AUTH_URL"), Region: os.Getenv("OS_REGION_NAME"), RootCAs: roots, Allowed: p.ranges,
+		AuthURL: os.Getenv("OS_AUTH_URL"), Region: os.Getenv("OS_REGION_NAME"), Allowed: p.ranges,
 		DomainName: os.Getenv("OS_DOMAIN_NAME"), ProjectName: os.Getenv("OS_PROJECT_NAME"),
 		Credentials: func() (string, otc.Secret, error) {
 			return os.Getenv("OS_USERNAME"), otc.NewSecret(os.Getenv("OS_PASSWORD")), nil
