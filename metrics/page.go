@@ -29,16 +29,13 @@ type page struct {
 }
 
 func newPage() page {
-	parts := map[string]string{}
-	name := "page"
-	for line := range strings.Lines(pageHTML) {
-		if rest, ok := strings.CutPrefix(line, "<!-- part "); ok {
-			name, _, _ = strings.Cut(rest, " ")
-			continue
-		}
-		parts[name] += line
+	doc, rest, _ := strings.Cut(pageHTML, "<!-- part ")
+	parts := map[string]string{"page": doc}
+	for part := range strings.SplitSeq(rest, "<!-- part ") {
+		name, text, _ := strings.Cut(part, " -->\n")
+		parts[name] = text
 	}
-	return page{parts: parts, policy: policy(parts["page"])}
+	return page{parts: parts, policy: policy(doc)}
 }
 
 // policy allows the page's own style sheet, by its hash, and nothing else.
