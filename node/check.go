@@ -247,7 +247,7 @@ func (c *checker) network(ctx context.Context) {
 func (c *checker) served(networks []string) {
 	for _, view := range c.tables {
 		for _, subnet := range view.Subnets {
-			if slices.Contains(networks, subnet.ID) {
+			if slices.Contains(networks, subnet) {
 				c.pass("subnet: route table %s serves the Node's own subnet", view.ID)
 				return
 			}

@@ -67,13 +67,19 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (g *guard) read(key string, body []byte) {
-	var answer struct{ RouteTable otc.RouteTable }
+	var answer struct {
+		RouteTable struct{ Routes []otctest.Route }
+	}
 	if json.Unmarshal(body, &answer) != nil {
 		return
 	}
+	var routes []otc.Route
+	for _, r := range answer.RouteTable.Routes {
+		routes = append(routes, otc.Route{Type: r.Type, Destination: otc.ParseDestination(r.Destination), NextHop: r.NextHop, Description: r.Description, Spelling: r.Destination})
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.seen[key] = &sight{routes: answer.RouteTable.Routes}
+	g.seen[key] = &sight{routes: routes}
 }
 
 func (g *guard) answered(key string, resp *http.Response) {

@@ -14,6 +14,10 @@ import (
 // judge returns nil for success: 2xx except 202, which is how ECS reports its
 // flow limit, with a whole JSON body.
 func (k *call) judge(resp *http.Response, err error) *Error {
+	done := err == nil && resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusAccepted && len(k.answer) <= maxBody
+	if done && (len(k.answer) == 0 || json.Valid(k.answer)) {
+		return nil
+	}
 	e := &Error{Service: k.service, Operation: k.operation, Reaction: Transient}
 	if resp != nil {
 		e.RequestID = k.show(first(resp.Header.Get("X-Request-Id"), resp.Header.Get("X-Openstack-Request-Id")))
@@ -25,10 +29,7 @@ func (k *call) judge(resp *http.Response, err error) *Error {
 		e.Err, e.Cure = bare(err), cureReach
 	case len(k.answer) > maxBody:
 		e.Err, e.Cure = fmt.Errorf("the answer is larger than %d bytes", maxBody), cureUnknown
-	case resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusAccepted:
-		if len(k.answer) == 0 || json.Valid(k.answer) {
-			return nil
-		}
+	case done:
 		e.Err, e.Cure = errors.New("the answer is not JSON: "+k.show(plain(k.answer))), cureReach
 	default:
 		var id string

@@ -21,9 +21,9 @@ func BenchmarkDecodeTable(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		var table RouteTable
-		if err := json.Unmarshal(body, &table); err != nil || len(table.Routes) != len(routes) {
-			b.Fatalf("got %d routes, %v, want %d", len(table.Routes), err, len(routes))
+		var w wireTable
+		if err := json.Unmarshal(body, &w); err != nil || len(w.table().Routes) != len(routes) {
+			b.Fatalf("got %d routes, %v, want %d", len(w.Routes), err, len(routes))
 		}
 	}
 }

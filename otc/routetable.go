@@ -46,18 +46,6 @@ func (r Route) spelled() string {
 	return r.Destination.String()
 }
 
-// UnmarshalJSON takes every route the API documents, null members and unknown
-// types included. A bare address is a host route.
-func (r *Route) UnmarshalJSON(b []byte) error {
-	var w struct{ Type, Destination, NextHop, Description text }
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	destination := string(w.Destination)
-	*r = Route{string(w.Type), ParseDestination(destination), string(w.NextHop), string(w.Description), destination}
-	return nil
-}
-
 // ParseDestination parses a destination as a table may spell it, host bits and
 // bare addresses included, into a masked prefix; the zero Prefix if it is none.
 func ParseDestination(s string) netip.Prefix {
@@ -72,14 +60,51 @@ func ParseDestination(s string) netip.Prefix {
 
 // A RouteTable is one route table of a VPC.
 type RouteTable struct {
-	ID      string  `json:"id"`
-	Name    string  `json:"name"`
-	VPCID   string  `json:"vpc_id"`
-	Default bool    `json:"default"`
-	Routes  []Route `json:"routes"` // in no particular order, the system's local routes included
+	ID      string
+	Name    string
+	VPCID   string
+	Default bool
+	Routes  []Route  // in no particular order, the system's local routes included
+	Subnets []string // network ids
+}
+
+// wireTable is a route table as the API writes it.
+type wireTable struct {
+	ID      string      `json:"id"`
+	Name    string      `json:"name"`
+	VPCID   string      `json:"vpc_id"`
+	Default bool        `json:"default"`
+	Routes  []wireRoute `json:"routes"`
 	Subnets []struct {
-		ID string `json:"id"` // network id
+		ID string `json:"id"`
 	} `json:"subnets"`
+}
+
+// wireRoute is a route as the API writes it. Any member may be null; one that is
+// not text counts as empty.
+type wireRoute struct {
+	Type        any `json:"type"`
+	Destination any `json:"destination"`
+	NextHop     any `json:"nexthop"`
+	Description any `json:"description"`
+}
+
+func (w wireRoute) route() Route {
+	text := func(v any) string { s, _ := v.(string); return s }
+	r := Route{Type: text(w.Type), NextHop: text(w.NextHop), Description: text(w.Description), Spelling: text(w.Destination)}
+	r.Destination = ParseDestination(r.Spelling)
+	return r
+}
+
+func (w *wireTable) table() RouteTable {
+	t := RouteTable{ID: w.ID, Name: w.Name, VPCID: w.VPCID, Default: w.Default}
+	for _, r := range w.Routes {
+		t.Routes = append(t.Routes, r.route())
+	}
+	for _, s := range w.Subnets {
+		t.Subnets = append(t.Subnets, s.ID)
+	}
+	return t
 }
 
 // RouteTable reads one route table. An id that the cloud does not know is an
@@ -89,7 +114,7 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 		return RouteTable{}, fmt.Errorf("route table id %q is not a UUID", id)
 	}
 	var answer struct {
-		RouteTable *RouteTable `json:"routetable"`
+		RouteTable *wireTable `json:"routetable"`
 	}
 	k := &call{service: "vpc", operation: opTable, method: http.MethodGet}
 	if err := c.do(ctx, k, "/routetables/"+id, &answer); err != nil {
@@ -98,7 +123,7 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	if answer.RouteTable == nil || !strings.EqualFold(answer.RouteTable.ID, id) {
 		return RouteTable{}, k.malformed(errors.New("it holds no route table " + id))
 	}
-	return *answer.RouteTable, nil
+	return answer.RouteTable.table(), nil
 }
 
 // Changes is one delta of a route table; routes it does not name stay as they

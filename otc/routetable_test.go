@@ -46,8 +46,8 @@ func TestDecodeRouteTable(t *testing.T) {
 			[]Route{routeTo("ecs", "fd01::/64", "x", "", "FD01:0000:0000:0000:0000:0000:0000:0000/64")}, false},
 		{"a bare address", head + `"routes":[{"type":"ecs","destination":"10.128.4.7","nexthop":"x"}]}`,
 			[]Route{routeTo("ecs", "10.128.4.7/32", "x", "", "10.128.4.7")}, false},
-		{"no CIDR at all", head + `"routes":[{"type":"ecs","destination":"pl-1","nexthop":"x"},{"type":"ecs","destination":null},{"type":7}]}`,
-			[]Route{routeTo("ecs", "", "x", "", "pl-1"), routeTo("ecs", "", "", "", ""), routeTo("7", "", "", "", "")}, false},
+		{"no CIDR, no text", head + `"routes":[{"type":"ecs","destination":"pl-1","nexthop":"x"},{"type":"ecs","destination":null},{"type":7}]}`,
+			[]Route{routeTo("ecs", "", "x", "", "pl-1"), routeTo("ecs", "", "", "", ""), routeTo("", "", "", "", "")}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -82,7 +82,7 @@ func TestRouteTableFromTheSimulator(t *testing.T) {
 		if err != nil || len(got.Routes) != 5 || !slices.ContainsFunc(got.Routes, route("10.128.4.0/23").Equal) {
 			t.Errorf("%s: got %v, %v; want four local routes and one of ours", name, got.Routes, err)
 		}
-		if got.Default == (name == "bare") || len(got.Subnets) != 1 || got.Subnets[0].ID != otctest.SubnetID {
+		if got.Default == (name == "bare") || len(got.Subnets) != 1 || got.Subnets[0] != otctest.SubnetID {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
