@@ -1,7 +1,6 @@
 package node
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -43,24 +42,40 @@ func BenchmarkPlan(b *testing.B) {
 // BenchmarkDecodeNode decodes a Node of 20 kB as a watch does: the part of an
 // event that is the Kubernetes client's.
 func BenchmarkDecodeNode(b *testing.B) {
-	data := largeNode(b)
-	scheme := runtime.NewScheme()
-	addCoreV1(scheme)
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := decoder.Decode(data, nil, &Node{}); err != nil {
-			b.Fatal(err)
-		}
+	theirs, ours := runtime.NewScheme(), runtime.NewScheme()
+	if err := corev1.AddToScheme(theirs); err != nil {
+		b.Fatal(err)
+	}
+	addCoreV1(ours)
+	encoders := serializer.NewCodecFactory(theirs).SupportedMediaTypes()
+	decoder := serializer.NewCodecFactory(ours).UniversalDeserializer()
+	for _, media := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
+		b.Run(media, func(b *testing.B) {
+			info, _ := runtime.SerializerInfoForMediaType(encoders, media)
+			data, err := runtime.Encode(info.Serializer, largeNode())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, _, err := decoder.Decode(data, nil, &Node{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
 // BenchmarkNodeEvent takes a heartbeat from where it is decoded to where it is
 // found to be no news.
 func BenchmarkNodeEvent(b *testing.B) {
+	data, err := largeNode().Marshal()
+	if err != nil {
+		b.Fatal(err)
+	}
 	var decoded Node
-	if err := json.Unmarshal(largeNode(b), &decoded); err != nil {
+	if err := decoded.Unmarshal(data); err != nil {
 		b.Fatal(err)
 	}
 	r := New(nil, nil, nil, nil, Config{NodeName: decoded.Name})
@@ -125,8 +140,8 @@ func benchClient(cloud *otctest.Server) *otc.Client {
 
 // largeNode is a Node as a cluster has it: labels, annotations, images and the
 // book-keeping of those who wrote them.
-func largeNode(b *testing.B) []byte {
-	n := corev1.Node{
+func largeNode() *corev1.Node {
+	n := &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
 		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "u", ResourceVersion: "1", Labels: map[string]string{labelWorker: ""}, Annotations: map[string]string{}},
 		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + ecsID(1)},
@@ -145,9 +160,5 @@ func largeNode(b *testing.B) []byte {
 		n.Status.Images = append(n.Status.Images, corev1.ContainerImage{
 			Names: []string{fmt.Sprintf("registry.example.com/team/image-%d@sha256:%064x", i, i), fmt.Sprintf("registry.example.com/team/image-%d:v1.2.3", i)}, SizeBytes: 1 << 27})
 	}
-	data, err := json.Marshal(n)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return data
+	return n
 }

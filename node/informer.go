@@ -36,6 +36,7 @@ func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error)
 	version := coreV1()
 	cfg = rest.CopyConfig(cfg)
 	cfg.APIPath, cfg.GroupVersion = "/api", &version
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.ContentType = runtime.ContentTypeJSON
 	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	if log == nil {

@@ -15,6 +15,8 @@ func TestWatch(t *testing.T) {
 	for name, prepare := range map[string]func(*nodetest.Server){
 		"watch-list":         nil,
 		"watch-list refused": func(s *nodetest.Server) { s.RefuseWatchList(true) },
+		"JSON only":          func(s *nodetest.Server) { s.OnlyJSON(true) },
+		"JSON lists only":    func(s *nodetest.Server) { s.OnlyJSON(true); s.RefuseWatchList(true) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := look(t, prepare, worker("worker-1", "a"), worker("worker-10", "other"))

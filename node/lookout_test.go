@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,9 @@ func (l *lookout) onlyOurNode() {
 		asked++
 		if r.Query.Get("fieldSelector") != "metadata.name=worker-1" {
 			l.t.Errorf("%s %s?%s asks for other Nodes", r.Verb, r.Path, r.Query.Encode())
+		}
+		if !strings.HasPrefix(r.Accept, "application/vnd.kubernetes.protobuf,application/json") {
+			l.t.Errorf("%s asks for %s, want protobuf or else JSON", r.Verb, r.Accept)
 		}
 	}
 	if asked == 0 {

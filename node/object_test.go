@@ -12,41 +12,50 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 )
 
-// TestObjectsOnTheWire: what Kubernetes' own types write, ours read, and the other
-// way round; a field spelled otherwise would be empty.
+// TestObjectsOnTheWire: what Kubernetes' own types write, in JSON and in protobuf,
+// ours read; a field with another name or number would be empty.
 func TestObjectsOnTheWire(t *testing.T) {
-	scheme := runtime.NewScheme()
-	addCoreV1(scheme)
-	decoder := serializer.NewCodecFactory(scheme).UniversalDeserializer()
 	node := corev1.Node{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "u", ResourceVersion: "7", Labels: map[string]string{labelWorker: ""}},
-		Spec:       corev1.NodeSpec{ProviderID: "p", PodCIDR: "10.0.0.0/24"},
+		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "u", ResourceVersion: "7",
+			Labels: map[string]string{labelWorker: "", "a": "b"}, Annotations: map[string]string{SubnetsAnnotation: "x", "c": "d"}},
+		Spec: corev1.NodeSpec{ProviderID: "p", PodCIDR: "10.0.0.0/24", Unschedulable: true, Taints: []corev1.Taint{{Key: "k"}}},
 		Status: corev1.NodeStatus{
-			NodeInfo:   corev1.NodeSystemInfo{SystemUUID: "s", MachineID: "m"},
-			Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.20.0.11"}},
-			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady}},
+			NodeInfo:        corev1.NodeSystemInfo{SystemUUID: "s", MachineID: "m", BootID: "b"},
+			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.20.0.11"}, {Type: corev1.NodeHostName, Address: "worker-1"}},
+			Conditions:      []corev1.NodeCondition{{Type: corev1.NodeReady}},
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: 10250}},
 		},
 	}
-	want := &Node{
-		TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta, Spec: NodeSpec{ProviderID: "p"},
-		Status: NodeStatus{Addresses: []NodeAddress{{Type: "InternalIP", Address: "10.20.0.11"}}, NodeInfo: NodeSystemInfo{SystemUUID: "s"}},
+	want := Node{
+		ObjectMeta: node.ObjectMeta, Spec: NodeSpec{ProviderID: "p"},
+		Status: NodeStatus{Addresses: []NodeAddress{{"InternalIP", "10.20.0.11"}, {"Hostname", "worker-1"}}, NodeInfo: NodeSystemInfo{SystemUUID: "s"}},
 	}
-	decoded(t, decoder, node, want)
-	list := corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}, ListMeta: metav1.ListMeta{ResourceVersion: "9"}, Items: []corev1.Node{node}}
-	decoded(t, decoder, list, &nodeList{TypeMeta: list.TypeMeta, ListMeta: list.ListMeta, Items: []Node{*want}})
+	list := &corev1.NodeList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "NodeList"}, ListMeta: metav1.ListMeta{ResourceVersion: "9"}, Items: []corev1.Node{node, {}}}
+	decoded(t, list, &nodeList{TypeMeta: list.TypeMeta, ListMeta: list.ListMeta, Items: []Node{want, {}}})
+	node.APIVersion, node.Kind = "v1", "Node"
+	want.TypeMeta = node.TypeMeta
+	decoded(t, &node, &want)
 }
 
-// decoded fails unless decoding object gives want, and copying want the same again.
-func decoded(t *testing.T, decoder runtime.Decoder, object any, want runtime.Object) {
+// decoded fails unless decoding what object is on the wire gives want, and copying
+// want the same again.
+func decoded(t *testing.T, object, want runtime.Object) {
 	t.Helper()
-	data, err := json.Marshal(object)
-	if err != nil {
+	theirs, ours := runtime.NewScheme(), runtime.NewScheme()
+	if err := corev1.AddToScheme(theirs); err != nil {
 		t.Fatal(err)
 	}
-	got, _, err := decoder.Decode(data, nil, nil)
-	if err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	addCoreV1(ours)
+	decoder := serializer.NewCodecFactory(ours).UniversalDeserializer()
+	for _, media := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
+		encoder, _ := runtime.SerializerInfoForMediaType(serializer.NewCodecFactory(theirs).SupportedMediaTypes(), media)
+		data, err := runtime.Encode(encoder.Serializer, object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _, err := decoder.Decode(data, nil, nil); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v, want %+v", media, got, err, want)
+		}
 	}
 	if c := want.DeepCopyObject(); !reflect.DeepEqual(c, want) || c == want {
 		t.Errorf("got copy %+v, want %+v", c, want)

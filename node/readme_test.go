@@ -155,7 +155,9 @@ func variables(t *testing.T) map[string]string {
 
 func TestReadmeSettings(t *testing.T) {
 	want := variables(t)
-	want["GOGC"] = regexp.MustCompile(`SetGCPercent\((\d+)\)`).FindStringSubmatch(read(t, "main.go"))[1]
+	for name, call := range map[string]string{"GOGC": "SetGCPercent", "GOMAXPROCS": "GOMAXPROCS"} {
+		want[name] = regexp.MustCompile(call + `\((\d+)\)`).FindStringSubmatch(read(t, "main.go"))[1]
+	}
 	got := map[string]string{}
 	for _, row := range rows(section(t, "## Settings")) {
 		name := spans(row[0])[0]

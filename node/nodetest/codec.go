@@ -51,6 +51,11 @@ func (s *Server) negotiate(accept string) (codec, error) {
 }
 
 func (s *Server) codec(media string) (codec, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.onlyJSON && media != runtime.ContentTypeJSON {
+		return codec{}, false
+	}
 	info, ok := runtime.SerializerInfoForMediaType(s.codecs.SupportedMediaTypes(), media)
 	return codec{info, s.codecs.WithoutConversion()}, ok && info.StreamSerializer != nil
 }

@@ -37,6 +37,13 @@ func (s *Server) RefuseWatchList(refuse bool) {
 	s.noStream = refuse
 }
 
+// OnlyJSON makes the Server speak no protobuf, as some proxies and imitations.
+func (s *Server) OnlyJSON(only bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onlyJSON = only
+}
+
 // CloseWatches cuts the connection of every running watch in mid-answer.
 func (s *Server) CloseWatches() {
 	s.mu.Lock()

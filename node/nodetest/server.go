@@ -44,6 +44,7 @@ type Server struct {
 	cut       chan struct{} // closed and replaced when watches must end
 	down      bool
 	noStream  bool // refuse watch-list
+	onlyJSON  bool
 	forbidden []string
 	listener  *httptest.Server
 }
