@@ -15,6 +15,8 @@ TIMEOUT ?= 5m# how long deploy and restart wait
 PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
 FUZZTIME ?= 30s
+COUNT ?= 6# how often bench runs each Go benchmark
+BENCHFLAGS ?=# of node/bench
 
 # From git, or from the file that `make bundle` leaves. No time: the same commit gives the same bytes.
 VERSION ?= $(shell cut -d' ' -f1 .version 2>/dev/null || git describe --tags --always 2>/dev/null || echo dev)$(shell \
@@ -111,9 +113,9 @@ fuzz: ## each for FUZZTIME
 
 bench: build ## figures, bars, baseline
 	@mkdir -p dist
-	$(GO) test -run '^$$' -bench . -benchmem ./... >dist/bench.txt || { cat dist/bench.txt; exit 1; }
-	@cat dist/bench.txt
-	$(GO) run ./node/bench -bin ./otc-route-manager -micro dist/bench.txt
+	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./... >dist/bench.txt || { cat dist/bench.txt; exit 1; }
+	@if ($(TOOL) golang.org/x/perf/cmd/benchstat); then .cache/benchstat dist/bench.txt; else cat dist/bench.txt; fi
+	$(GO) run ./node/bench -bin ./otc-route-manager -micro dist/bench.txt $(BENCHFLAGS)
 
 e2e: ## real API server
 	cd node/e2e && $(GO) test -v -count=1 -timeout 45m -parallel 4 .

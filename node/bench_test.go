@@ -49,8 +49,8 @@ func BenchmarkDecodeNode(b *testing.B) {
 	addCoreV1(ours)
 	encoders := serializer.NewCodecFactory(theirs).SupportedMediaTypes()
 	decoder := serializer.NewCodecFactory(ours).UniversalDeserializer()
-	for _, media := range []string{runtime.ContentTypeProtobuf, runtime.ContentTypeJSON} {
-		b.Run(media, func(b *testing.B) {
+	for name, media := range map[string]string{"protobuf": runtime.ContentTypeProtobuf, "JSON": runtime.ContentTypeJSON} {
+		b.Run(name, func(b *testing.B) {
 			info, _ := runtime.SerializerInfoForMediaType(encoders, media)
 			data, err := runtime.Encode(info.Serializer, largeNode())
 			if err != nil {

@@ -1,7 +1,7 @@
 // Command bench measures the real program between a pretend cloud and a pretend
-// Kubernetes API, and compares each figure with its
-// bar and with a baseline measured in the same run: a loop that polls over the
-// full clientset (folder baseline).
+// Kubernetes API, and compares each figure with its bar and with a baseline
+// measured in the same run: a loop that polls over the full clientset (folder
+// baseline).
 //
 // It prints the table of README.md and ends with status 1 if a bar is missed.
 package main
@@ -21,6 +21,7 @@ func main() {
 	flag.StringVar(&o.baseline, "baseline", "node/bench/baseline", "folder of the baseline; empty: none")
 	flag.StringVar(&o.micro, "micro", "", "file with the output of go test -bench; empty: none")
 	flag.IntVar(&o.starts, "starts", 20, "how often a program is started")
+	flag.Float64Var(&o.slower, "slower", 1, "how much slower than alone the machine may be: time may exceed its bars as many times")
 	flag.IntVar(&o.changes, "changes", 200, "how often the annotation changes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,6 +38,7 @@ func main() {
 type options struct {
 	bin, baseline, micro string
 	starts, changes      int
+	slower               float64
 }
 
 // run measures both programs and prints the table. It reports whether every bar
@@ -64,7 +66,7 @@ func run(ctx context.Context, o options) (bool, error) {
 		return false, err
 	}
 	fmt.Println(machine())
-	return printTable(os.Stdout, rows(ours, base, micro)), nil
+	return printTable(os.Stdout, rows(ours, base, micro), o.slower), nil
 }
 
 // measureOurs measures the real program, and what the baseline does not have.
