@@ -273,3 +273,52 @@ func TestStopLeavesRoutes(t *testing.T) {
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
 	})
 }
+
+// TestHandover: worker-1 asks to delete the route of a subnet that worker-2 has
+// taken over after worker-1 read the table. A delete names only the destination,
+// so it hits the new route; nobody drifts, and it must be back soon.
+func TestHandover(t *testing.T) {
+	for _, interval := range []time.Duration{0, 15 * time.Minute} {
+		bubble(t, func(w *world) {
+			quiet := func(c *Config) { c.DriftInterval = interval }
+			a, b := w.up(1, quiet), w.up(2, quiet)
+			w.pass(time.Minute)
+			w.Reset()
+			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Before: func() {
+				b.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23") })
+				time.Sleep(5 * time.Second)
+				w.wantRoutes("10.128.2.0/23 → worker-2 *")
+				b.wantState(true, true)
+			}})
+			a.move("10.129.0.0/23")
+			w.pass(10 * time.Second)
+			w.wantRoutes("10.129.0.0/23 → worker-1 *")
+			w.pass(2 * time.Minute)
+			w.wantRoutes("10.128.2.0/23 → worker-2 *", "10.129.0.0/23 → worker-1 *")
+			b.wantTold(1, "warning", "10.128.2.0/23 is missing")
+			b.wantTold(0, "DRIFT_REPAIR")
+			b.wantState(true, true)
+
+			w.DeleteRoute(mainTable, "10.128.2.0/23") // from now on it is drift
+			w.pass(time.Hour)
+			w.wantRoutes("10.129.0.0/23 → worker-1 *")
+		})
+	}
+}
+
+// TestHandoverLooks: a take-over costs one look more, which is not one for orphans,
+// and that one is tried until it succeeds.
+func TestHandoverLooks(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", gone))
+		w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: gone, Description: description("worker-9")})
+		a := w.up(1, func(c *Config) { c.DriftInterval = 0 })
+		w.wantCalls("login server get put get")
+		w.Reset()
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 403, Code: "VPC.0010"})
+		w.pass(time.Hour)
+		w.wantCalls("get:403 get")
+		a.wantState(true, true)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.8.0/23 → "+gone+" *")
+	})
+}

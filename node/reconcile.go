@@ -24,6 +24,7 @@ const (
 	removalDelay  = 10 * time.Second // between a Node's deletion and the look whether it is back
 	loginPoll     = 30 * time.Second // how often refused credentials are compared with the files
 	stuckAfter    = 10 * time.Minute // a worker that has not moved for this long is not alive
+	handoverPause = 75 * time.Second // after a take-over; a PUT ends within 60 s
 	conflictPause = 15 * time.Minute // between looks at a table with a stranger's route in the way
 )
 
@@ -260,8 +261,8 @@ func (r *Reconciler) pass(ctx context.Context) {
 			due = append(due, t)
 		}
 	}
-	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed })
-	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || r.cfg.DriftRepair) })
+	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed || t.handover })
+	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || t.handover || r.cfg.DriftRepair) })
 	if errors.Is(ctx.Err(), context.Canceled) || abandoned(due) {
 		return // asked to stop, or to do something else: not a failure
 	}

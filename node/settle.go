@@ -30,6 +30,7 @@ func (r *Reconciler) settle(t *table) bool {
 		r.tell.say(t.topic(""), failing, "RouteConflict", r.conflict(t), "table", t.id, "next_attempt", time.Until(t.due).Round(time.Second))
 		return false
 	}
+	t.handover, t.taken = t.taken, false
 	t.rest(r.cfg.DriftInterval)
 	return r.tellSettled(t)
 }
@@ -45,7 +46,7 @@ func (r *Reconciler) tellSettled(t *table) bool {
 	routes := join(r.wanted) + " → " + r.cfg.NodeName
 	switch {
 	case t.confirmed && t.drift() > 0:
-		r.tellDrift(t)
+		r.tellDrift(t, r.cfg.DriftRepair)
 		return false
 	case !t.plan.Changes.Empty(): // dry run
 		r.tell.say(t.topic(""), info, "", "dry run, nothing was written: would "+t.plan.Changes.String(), "table", t.id)
@@ -68,9 +69,16 @@ func (t *table) topic(kind string) string { return "table " + t.id + kind }
 
 // rest plans the next look, interval apart with a fifth of jitter; never if the
 // interval is 0.
+//
+// After a take-over it comes soon, and puts back what is missing: the instance
+// that had the destination may have read the table before the take-over and asked
+// to delete its own route after it. A delete names only the destination.
 func (t *table) rest(interval time.Duration) {
 	t.retry = retry{}
-	if interval > 0 {
+	switch {
+	case t.handover:
+		t.due = time.Now().Add(handoverPause + rand.N(handoverPause/5))
+	case interval > 0:
 		t.due = time.Now().Add(interval*4/5 + rand.N(interval*2/5+1))
 	}
 }
@@ -104,15 +112,12 @@ func (t *table) describeDrift() string {
 	return strings.Join(parts, ", ")
 }
 
-func (r *Reconciler) tellDrift(t *table) {
-	r.tell.say(t.topic(""), warning, "RouteDrifted", "route table "+t.id+" has drifted: "+t.describeDrift()+r.repairHint(), "table", t.id)
-}
-
-func (r *Reconciler) repairHint() string {
-	if r.cfg.DriftRepair {
-		return ""
+func (r *Reconciler) tellDrift(t *table, repaired bool) {
+	hint := ""
+	if !repaired {
+		hint = " (set DRIFT_REPAIR=true to have it put back)"
 	}
-	return " (set DRIFT_REPAIR=true to have it put back)"
+	r.tell.say(t.topic(""), warning, "RouteDrifted", "route table "+t.id+" has drifted: "+t.describeDrift()+hint, "table", t.id)
 }
 
 // conflict says what is in the way.

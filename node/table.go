@@ -35,11 +35,13 @@ type table struct {
 	refused   []error               // routes that the cloud does not take
 	err       error                 // of the last pass
 	removed   []otc.Route           // deleted by the last pass
+	taken     bool                  // a destination was taken over from another instance since the last settled pass
+	handover  bool                  // the next look makes sure that this has lasted, see rest
 	orphans   []otc.Route           // marked routes of instances that are gone
 }
 
 // restart makes the table due for another target or instance.
-func (t *table) restart() { t.confirmed, t.retry = false, retry{due: time.Now()} }
+func (t *table) restart() { t.confirmed, t.handover, t.retry = false, false, retry{due: time.Now()} }
 
 // Errors of a pass over one table.
 var (
@@ -155,7 +157,7 @@ func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, wr
 			continue
 		}
 		if t.confirmed && len(want) > 0 {
-			r.tellDrift(t) // a repair hides it from the next look
+			r.tellDrift(t, true) // a repair hides it from the next look
 		}
 		if r.outdated() { // what is wanted may be another Node's by now
 			return errOutdated
@@ -300,6 +302,7 @@ func status(err error) int {
 // applied notes what the cloud has taken.
 func (r *Reconciler) applied(t *table, ch otc.Changes) {
 	t.removed = append(t.removed, ch.Del...)
+	t.taken = t.taken || len(ch.Mod) > 0
 	r.count(ch, true, "success")
 }
 

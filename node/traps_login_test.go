@@ -93,7 +93,7 @@ func revokedTraps() []trap {
 				a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+a.id, a.id })
 				w.pass(time.Hour)
 			},
-			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get",
+			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get" + handover,
 			told: []string{"count retry relogin = 1", "log info node worker-1 is ECS instance " + ecsID(101)}, state: "ready, in sync",
 		}}
 }

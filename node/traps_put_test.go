@@ -41,7 +41,7 @@ func putTraps() []trap {
 	}, {
 		name:  "trap 23: the destination exists, with another next hop (409)",
 		set:   both(knob(func(k *otctest.Knobs) { k.DuplicateStatus = 409 }), before(func(w *world) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID)) })),
-		table: []string{home}, calls: "login server get put:409 get put get", state: "ready, in sync",
+		table: []string{home}, calls: "login server get put:409 get put get" + handover, state: "ready, in sync",
 		told: []string{"log success", "count add error = 1", "count modify success = 1", "count pass error = 0"},
 	}, {
 		name: "trap 24: the cloud adds before it deletes, and the destination is to change hands",
@@ -84,7 +84,7 @@ func missingTraps() []trap {
 		set: both(knob(func(k *otctest.Knobs) { k.ModMissing = otctest.ModMissingIgnored }),
 			has(otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: otherID, Description: lost}),
 			before(func(w *world) { w.DeleteRoute(mainTable, "10.128.2.0/23") })),
-		table: []string{home}, calls: "login server get put( get){4} get put get", state: "ready, in sync",
+		table: []string{home}, calls: "login server get put( get){4} get put get" + handover, state: "ready, in sync",
 		told: []string{"log error … accepted, but the route table does not show it", "log success"},
 	}}
 }

@@ -97,7 +97,7 @@ func serverTraps() []trap {
 			a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+a.id, a.id })
 			w.pass(time.Hour)
 		},
-		table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server get put get", state: "ready, in sync",
+		table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server get put get" + handover, state: "ready, in sync",
 		told: []string{"log info node worker-1 is ECS instance " + ecsID(101), "count modify success = 1"},
 	}, {
 		name: "trap 31: the server is replaced, and the cloud takes its routes along",

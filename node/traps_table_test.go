@@ -63,7 +63,7 @@ func viewTraps() []trap {
 		name: "trap 33: the table has host bits in a destination and wants them back",
 		set: both(knob(func(k *otctest.Knobs) { k.ExactSpelling = true }),
 			has(otctest.Route{Type: "ecs", Destination: "10.128.2.9/23", NextHop: otherID, Description: lost})),
-		table: []string{"10.128.2.9/23 → worker-1 *"}, calls: first, told: []string{"count modify success = 1", "log success"}, state: "ready, in sync",
+		table: []string{"10.128.2.9/23 → worker-1 *"}, calls: first + handover, told: []string{"count modify success = 1", "log success"}, state: "ready, in sync",
 	}, {
 		name: "trap 33: IPv6 comes back in full length, and is deleted again",
 		set:  both(wide, dual, knob(func(k *otctest.Knobs) { k.ExactSpelling, k.Respell = true, otctest.LongForm })),

@@ -30,6 +30,9 @@ const home = "10.128.2.0/23 → worker-1 *"
 // first is what it costs on a good day.
 const first = "login server get put get"
 
+// handover is the second look after a take-over.
+const handover = " get"
+
 func traps() []trap {
 	return slices.Concat(loginTraps(), revokedTraps(), tokenTraps(), catalogTraps(), regionTraps(), projectTraps(),
 		answerTraps(), throttleTraps(), instanceTraps(), serverTraps(), readTraps(), viewTraps(), foreignTraps(),
