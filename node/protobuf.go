@@ -9,9 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The API server speaks JSON and protobuf. A heartbeat of 25 kB costs a tenth of
-// the time in protobuf, because what is not read is stepped over. The numbers below are
-// those of generated.proto in k8s.io/api/core/v1 and apimachinery's meta/v1; a
+// The API server speaks protobuf and JSON. Decoding a Node costs a fifteenth of
+// the time in protobuf, because what is not read is stepped over. The numbers below
+// are those of generated.proto in k8s.io/api/core/v1 and apimachinery's meta/v1; a
 // number never gets another meaning.
 
 // Reset empties the Node: what the protobuf decoder of apimachinery asks for
@@ -25,7 +25,7 @@ func (n *Node) Unmarshal(data []byte) error {
 		case 1:
 			return unmarshalMeta(&n.ObjectMeta, value)
 		case 2:
-			return n.Spec.unmarshal(value)
+			return text(value, 3, &n.Spec.ProviderID)
 		case 3:
 			return n.Status.unmarshal(value)
 		}
@@ -56,15 +56,7 @@ func unmarshalMeta(m *metav1.ObjectMeta, data []byte) error {
 // addEntry reads one entry of a map of strings.
 func addEntry(m *map[string]string, data []byte) error {
 	var key, value string
-	err := eachField(data, func(number int32, v []byte) error {
-		switch number {
-		case 1:
-			key = string(v)
-		case 2:
-			value = string(v)
-		}
-		return nil
-	})
+	err := errors.Join(text(data, 1, &key), text(data, 2, &value))
 	if *m == nil {
 		*m = map[string]string{}
 	}
@@ -72,44 +64,16 @@ func addEntry(m *map[string]string, data []byte) error {
 	return err
 }
 
-func (s *NodeSpec) unmarshal(data []byte) error {
-	return eachField(data, func(number int32, value []byte) error {
-		if number == 3 {
-			s.ProviderID = string(value)
-		}
-		return nil
-	})
-}
-
 func (s *NodeStatus) unmarshal(data []byte) error {
 	return eachField(data, func(number int32, value []byte) error {
 		switch number {
 		case 5:
-			s.Addresses = append(s.Addresses, NodeAddress{})
-			return s.Addresses[len(s.Addresses)-1].unmarshal(value)
+			var a NodeAddress
+			err := errors.Join(text(value, 1, &a.Type), text(value, 2, &a.Address))
+			s.Addresses = append(s.Addresses, a)
+			return err
 		case 7:
-			return s.NodeInfo.unmarshal(value)
-		}
-		return nil
-	})
-}
-
-func (a *NodeAddress) unmarshal(data []byte) error {
-	return eachField(data, func(number int32, value []byte) error {
-		switch number {
-		case 1:
-			a.Type = string(value)
-		case 2:
-			a.Address = string(value)
-		}
-		return nil
-	})
-}
-
-func (i *NodeSystemInfo) unmarshal(data []byte) error {
-	return eachField(data, func(number int32, value []byte) error {
-		if number == 2 {
-			i.SystemUUID = string(value)
+			return text(value, 2, &s.NodeInfo.SystemUUID)
 		}
 		return nil
 	})
@@ -132,7 +96,25 @@ func (l *nodeList) Unmarshal(data []byte) error {
 	})
 }
 
+// text reads the string of that number in a message, if it is there.
+func text(data []byte, number int32, into *string) error {
+	return eachField(data, func(n int32, value []byte) error {
+		if n == number {
+			*into = string(value)
+		}
+		return nil
+	})
+}
+
 var errCutShort = errors.New("protobuf: cut short")
+
+// Wire types.
+const (
+	variable   = 0 // a number of its own length
+	eightBytes = 1
+	sized      = 2 // text, or a message
+	fourBytes  = 5
+)
 
 // eachField gives take each field of a protobuf message that is a string or a
 // message itself, in order, and steps over numbers
@@ -145,16 +127,17 @@ func eachField(data []byte, take func(number int32, value []byte) error) error {
 		}
 		data = data[n:]
 		var size uint64
-		switch kind := key & 7; kind {
-		case 0: // a number; of the others the size is known
+		kind := key & 7
+		switch kind {
+		case variable:
 			_, n = binary.Uvarint(data)
 			size = uint64(n)
-		case 1:
+		case eightBytes:
 			size = 8
-		case 2:
+		case sized:
 			size, n = binary.Uvarint(data)
 			data = data[max(n, 0):]
-		case 5:
+		case fourBytes:
 			size = 4
 		default:
 			return fmt.Errorf("protobuf: wire type %d", kind)
@@ -162,7 +145,7 @@ func eachField(data []byte, take func(number int32, value []byte) error) error {
 		if n <= 0 || size > uint64(len(data)) {
 			return errCutShort
 		}
-		if key&7 == 2 {
+		if kind == sized {
 			if err := take(int32(key>>3), data[:size]); err != nil {
 				return err
 			}
