@@ -3,13 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,7 +21,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
 
 	"otc-route-manager/node"
 	"otc-route-manager/node/nodetest"
@@ -351,53 +347,6 @@ func TestConfigurationProblemsComeAllAtOnce(t *testing.T) {
 	}
 }
 
-func TestConfigurationFromFiles(t *testing.T) {
-	w := newWorld(t)
-	dir := t.TempDir()
-	for _, name := range []string{"OS_USERNAME", "OS_PASSWORD", "OS_DOMAIN_NAME", "OS_PROJECT_NAME", "OS_AUTH_URL", "OS_REGION_NAME", "ROUTE_TABLE_ID"} {
-		path := filepath.Join(dir, name)
-		write(t, path, w.env[name]+"\n")
-		w.env[name+"_FILE"] = path
-		delete(w.env, name)
-	}
-	cfg, problems := configure(w.getenv)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	if cfg.otc.DomainName != otctest.Account || cfg.node.Tables[0] != otctest.TableID {
-		t.Errorf("got %q and %v", cfg.otc.DomainName, cfg.node.Tables)
-	}
-	write(t, w.env["OS_PASSWORD_FILE"], "rotated\n")
-	if user, password, err := cfg.otc.Credentials(); err != nil || user != otctest.User || password.Reveal() != "rotated" {
-		t.Errorf("after a rotation: got %q, %q, %v", user, password.Reveal(), err)
-	}
-	if err := os.Remove(w.env["OS_PASSWORD_FILE"]); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := cfg.otc.Credentials(); err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE") {
-		t.Errorf("without the file: got %v", err)
-	}
-	if _, problems := configure(w.getenv); len(problems) != 1 || !strings.HasPrefix(problems[0], "OS_PASSWORD_FILE: ") {
-		t.Errorf("a missing file: got %q, want one problem", problems)
-	}
-}
-
-func TestConfigurationDefaults(t *testing.T) {
-	w := newWorld(t)
-	for _, name := range []string{"METRICS_PORT", "STARTUP_JITTER"} {
-		delete(w.env, name)
-	}
-	w.env["OS_AUTH_URL"] = "https://iam.eu-de.otc.t-systems.com"
-	cfg, problems := configure(w.getenv)
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	got := strings.TrimSpace(fmt.Sprintln(cfg.otc.AuthURL, cfg.port, cfg.node.StartupJitter, cfg.node.DriftInterval, cfg.node.DriftRepair, cfg.node.DryRun, cfg.node.OrphanCleanup, cfg.logLevel, cfg.logFormat))
-	if want := "https://iam.eu-de.otc.t-systems.com/v3 8080 5s 15m0s false false false INFO text"; got != want {
-		t.Errorf("got %s, want %s", got, want)
-	}
-}
-
 func TestArguments(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
@@ -428,48 +377,6 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-func TestLogLines(t *testing.T) {
-	var text, asJSON bytes.Buffer
-	for w, format := range map[io.Writer]string{&text: "text", &asJSON: "json"} {
-		log := slog.New(newHandler(w, format, slog.LevelInfo)).With("node", nodeName)
-		log.Log(t.Context(), node.LevelSuccess, "route confirmed", "table", "t 1")
-		log.Info("two\nlines")
-		log.Warn("careful")
-		log.WithGroup("g").Error("broken", "level", 1)
-		log.Debug("unseen")
-	}
-	var lines []string
-	for line := range strings.Lines(text.String()) {
-		message, rest, _ := strings.Cut(line, " time=")
-		_, attrs, _ := strings.Cut(rest, " ")
-		lines = append(lines, message+"|"+attrs)
-	}
-	want := []string{
-		"✅ Success: route confirmed|node=worker-1 table=\"t 1\"\n", "ℹ️ Info: two lines|node=worker-1\n",
-		"⚠️ Warning: careful|node=worker-1\n", "❌ Error: broken|node=worker-1 g.level=1\n",
-	}
-	if !slices.Equal(lines, want) {
-		t.Errorf("got %q, want %q", lines, want)
-	}
-	var first struct{ Level, Msg, Node string }
-	if err := json.Unmarshal(bytes.SplitN(asJSON.Bytes(), []byte("\n"), 2)[0], &first); err != nil || first.Level != "INFO" || first.Msg != "✅ Success: route confirmed" || first.Node != nodeName {
-		t.Errorf("JSON: got %+v, %v", first, err)
-	}
-}
-
-// TestRemarksOfClientGo: its errors look like ours, the rest is for debugging.
-func TestRemarksOfClientGo(t *testing.T) {
-	var out syncBuffer
-	klog.SetSlogLogger(slog.New(remarks{newHandler(&out, "text", slog.LevelInfo)}))
-	t.Cleanup(klog.ClearLogger)
-	klog.InfoS("watch ended", "after", 1)
-	klog.Warning("careful")
-	klog.Background().WithName("reflector").Error(errors.New("no"), "broken")
-	if got := out.String(); !strings.HasPrefix(got, "❌ Error: broken time=") || !strings.HasSuffix(got, " logger=reflector err=no\n") || strings.Count(got, "\n") != 1 {
-		t.Errorf("got %q", got)
-	}
-}
-
 // TestWalls: otc and metrics import no other room, and node only otc.
 func TestWalls(t *testing.T) {
 	for room, may := range map[string][]string{"otc": nil, "metrics": nil, "node": {"otc-route-manager/otc"}} {
@@ -494,29 +401,4 @@ func TestWalls(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzConfigure(f *testing.F) {
-	f.Add("https://iam.eu-de.otc.t-systems.com/v3", "10.128.0.0/14,fd01::/48", otctest.TableID, "15m", "8080")
-	f.Add("http://127.0.0.1:5000", "0.0.0.0/0", "x,y", "-1s", "99999")
-	f.Add("https://user:secret@host", "::ffff:10.0.0.0/104", ",", "0", "")
-	f.Fuzz(func(t *testing.T, url, cidr, table, interval, port string) {
-		env := map[string]string{"OS_AUTH_URL": url, "CLUSTER_CIDR": cidr, "ROUTE_TABLE_ID": table, "DRIFT_CHECK_INTERVAL": interval, "METRICS_PORT": port,
-			"OS_USERNAME": "u", "OS_PASSWORD": "p4ssw0rd", "OS_DOMAIN_NAME": "d", "OS_PROJECT_NAME": "p", "OS_REGION_NAME": "r", "NODE_NAME": "n", "KUBECONFIG": "/nonexistent"}
-		cfg, problems := configure(func(name string) string { return env[name] })
-		if strings.Contains(strings.Join(problems, "\n"), "p4ssw0rd") && !strings.Contains(url+cidr+table+interval+port, "p4ssw0rd") {
-			t.Error("the report shows the password")
-		}
-		if len(problems) > 1 { // the kubeconfig is always one
-			return
-		}
-		for _, p := range cfg.node.Ranges {
-			if p != p.Masked() || p.Bits() == 0 {
-				t.Errorf("CLUSTER_CIDR %q gives %v", cidr, p)
-			}
-		}
-		if len(cfg.node.Ranges) == 0 || len(cfg.node.Tables) == 0 || !strings.HasSuffix(cfg.otc.AuthURL, "/v3") || cfg.port < 1 || cfg.node.DriftInterval < 0 {
-			t.Errorf("accepted: %+v %v %d", cfg.node, cfg.otc.AuthURL, cfg.port)
-		}
-	})
 }

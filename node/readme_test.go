@@ -122,11 +122,11 @@ func same(t *testing.T, what string, readme, source map[string]string) {
 	}
 }
 
-// variables returns what main.go reads from the environment, with its default.
+// variables returns what is read from the environment, with its default.
 func variables(t *testing.T) map[string]string {
 	all := map[string]string{}
 	name := regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
-	ast.Inspect(sources(t, "")[0], func(n ast.Node) bool {
+	read := func(n ast.Node) bool {
 		call, ok := n.(*ast.CallExpr)
 		if !ok || len(call.Args) == 0 || !name.MatchString(literal(call.Args[0])) || strings.HasSuffix(literal(call.Args[0]), "_FILE") {
 			return true
@@ -149,7 +149,10 @@ func variables(t *testing.T) map[string]string {
 			}
 		}
 		return true
-	})
+	}
+	for _, file := range sources(t, "", "node/settings") {
+		ast.Inspect(file, read)
+	}
 	return all
 }
 

@@ -1,0 +1,111 @@
+package settings
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"otc-route-manager/node"
+)
+
+// A handler writes log lines that begin with a mark a person can find: the
+// message, with "✅ Success: ", "ℹ️ Info: ", "⚠️ Warning: " or "❌ Error: " before it.
+type handler struct {
+	slog.Handler
+	text *textWriter // nil for JSON
+}
+
+// textWriter joins a message, as it is, and the attributes that slog's own text
+// handler makes of the rest. That handler alone would quote the marks away.
+type textWriter struct {
+	mu    sync.Mutex
+	out   io.Writer
+	attrs strings.Builder
+}
+
+// NewHandler returns a handler that writes to w, in the format "text" or "json".
+func NewHandler(w io.Writer, format string, level slog.Level) slog.Handler {
+	opts := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return handler{Handler: slog.NewJSONHandler(w, opts)}
+	}
+	t := &textWriter{out: w}
+	opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.LevelKey || a.Key == slog.MessageKey) {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return handler{Handler: slog.NewTextHandler(&t.attrs, opts), text: t}
+}
+
+func (h handler) Handle(ctx context.Context, r slog.Record) error {
+	r.Message = mark(r.Level) + r.Message
+	if r.Level == node.LevelSuccess {
+		r.Level = slog.LevelInfo
+	}
+	if h.text == nil {
+		return h.Handler.Handle(ctx, r)
+	}
+	h.text.mu.Lock()
+	defer h.text.mu.Unlock()
+	h.text.attrs.Reset()
+	if err := h.Handler.Handle(ctx, r); err != nil {
+		return err
+	}
+	message := strings.NewReplacer("\n", " ", "\r", " ").Replace(r.Message)
+	_, err := io.WriteString(h.text.out, message+" "+h.text.attrs.String())
+	return err
+}
+
+func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return handler{h.Handler.WithAttrs(attrs), h.text}
+}
+
+func (h handler) WithGroup(name string) slog.Handler {
+	return handler{h.Handler.WithGroup(name), h.text}
+}
+
+func mark(level slog.Level) string {
+	switch {
+	case level >= slog.LevelError:
+		return "❌ Error: "
+	case level >= slog.LevelWarn:
+		return "⚠️ Warning: "
+	case level == node.LevelSuccess:
+		return "✅ Success: "
+	case level >= slog.LevelInfo:
+		return "ℹ️ Info: "
+	}
+	return "Debug: "
+}
+
+// Remarks is a handler for what client-go logs. Short of an error that is for
+// debugging: what an operator should know of the watch is told by package node.
+func Remarks(h slog.Handler) slog.Handler { return remarks{h} }
+
+type remarks struct{ slog.Handler }
+
+func (h remarks) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, aside(level))
+}
+
+func (h remarks) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = aside(r.Level)
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h remarks) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return remarks{h.Handler.WithAttrs(attrs)}
+}
+
+func (h remarks) WithGroup(name string) slog.Handler { return remarks{h.Handler.WithGroup(name)} }
+
+func aside(level slog.Level) slog.Level {
+	if level < slog.LevelError {
+		return slog.LevelDebug
+	}
+	return level
+}

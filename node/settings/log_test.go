@@ -1,0 +1,58 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"k8s.io/klog/v2"
+
+	"otc-route-manager/node"
+)
+
+func TestLogLines(t *testing.T) {
+	var text, asJSON bytes.Buffer
+	for w, format := range map[io.Writer]string{&text: "text", &asJSON: "json"} {
+		log := slog.New(NewHandler(w, format, slog.LevelInfo)).With("node", "worker-1")
+		log.Log(t.Context(), node.LevelSuccess, "route confirmed", "table", "t 1")
+		log.Info("two\nlines")
+		log.Warn("careful")
+		log.WithGroup("g").Error("broken", "level", 1)
+		log.Debug("unseen")
+	}
+	var lines []string
+	for line := range strings.Lines(text.String()) {
+		message, rest, _ := strings.Cut(line, " time=")
+		_, attrs, _ := strings.Cut(rest, " ")
+		lines = append(lines, message+"|"+attrs)
+	}
+	want := []string{
+		"✅ Success: route confirmed|node=worker-1 table=\"t 1\"\n", "ℹ️ Info: two lines|node=worker-1\n",
+		"⚠️ Warning: careful|node=worker-1\n", "❌ Error: broken|node=worker-1 g.level=1\n",
+	}
+	if !slices.Equal(lines, want) {
+		t.Errorf("got %q, want %q", lines, want)
+	}
+	var first struct{ Level, Msg, Node string }
+	if err := json.Unmarshal(bytes.SplitN(asJSON.Bytes(), []byte("\n"), 2)[0], &first); err != nil || first.Level != "INFO" || first.Msg != "✅ Success: route confirmed" || first.Node != "worker-1" {
+		t.Errorf("JSON: got %+v, %v", first, err)
+	}
+}
+
+// TestRemarksOfClientGo: its errors look like ours, the rest is for debugging.
+func TestRemarksOfClientGo(t *testing.T) {
+	var out bytes.Buffer
+	klog.SetSlogLogger(slog.New(Remarks(NewHandler(&out, "text", slog.LevelInfo))))
+	t.Cleanup(klog.ClearLogger)
+	klog.InfoS("watch ended", "after", 1)
+	klog.Warning("careful")
+	klog.Background().WithName("reflector").Error(errors.New("no"), "broken")
+	if got := out.String(); !strings.HasPrefix(got, "❌ Error: broken time=") || !strings.HasSuffix(got, " logger=reflector err=no\n") || strings.Count(got, "\n") != 1 {
+		t.Errorf("got %q", got)
+	}
+}
