@@ -278,7 +278,7 @@ func TestStopLeavesRoutes(t *testing.T) {
 // taken over after worker-1 read the table. A delete names only the destination,
 // so it hits the new route; nobody drifts, and it must be back soon.
 func TestHandover(t *testing.T) {
-	for _, interval := range []time.Duration{0, 15 * time.Minute} {
+	for _, interval := range []time.Duration{0, 20 * time.Second, 15 * time.Minute} {
 		bubble(t, func(w *world) {
 			quiet := func(c *Config) { c.DriftInterval = interval }
 			a, b := w.up(1, quiet), w.up(2, quiet)

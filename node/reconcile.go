@@ -261,8 +261,10 @@ func (r *Reconciler) pass(ctx context.Context) {
 			due = append(due, t)
 		}
 	}
-	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed || t.handover })
-	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || t.handover || r.cfg.DriftRepair) })
+	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed || t.due.Equal(t.handover) })
+	r.inParallel(due, func(t *table) {
+		t.err = r.sync(ctx, t, r.wanted, !t.confirmed || !t.handover.IsZero() || r.cfg.DriftRepair)
+	})
 	if errors.Is(ctx.Err(), context.Canceled) || abandoned(due) {
 		return // asked to stop, or to do something else: not a failure
 	}

@@ -30,7 +30,12 @@ func (r *Reconciler) settle(t *table) bool {
 		r.tell.say(t.topic(""), failing, "RouteConflict", r.conflict(t), "table", t.id, "next_attempt", time.Until(t.due).Round(time.Second))
 		return false
 	}
-	t.handover, t.taken = t.taken, false
+	switch now := time.Now(); {
+	case t.taken:
+		t.taken, t.handover = false, now.Add(handoverPause)
+	case !t.handover.After(now):
+		t.handover = time.Time{}
+	}
 	t.rest(r.cfg.DriftInterval)
 	return r.tellSettled(t)
 }
@@ -38,7 +43,7 @@ func (r *Reconciler) settle(t *table) bool {
 // onlyLooked reports whether a failure cost no more than a look: the routes were
 // right, or nobody is to repair them.
 func (t *table) onlyLooked(cfg Config) bool {
-	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !cfg.DriftRepair)
+	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !cfg.DriftRepair && t.handover.IsZero())
 }
 
 // tellSettled tells how a table without failure or conflict looks.
@@ -70,16 +75,22 @@ func (t *table) topic(kind string) string { return "table " + t.id + kind }
 // rest plans the next look, interval apart with a fifth of jitter; never if the
 // interval is 0.
 //
-// After a take-over it comes soon, and puts back what is missing: the instance
-// that had the destination may have read the table before the take-over and asked
-// to delete its own route after it. A delete names only the destination.
+// A take-over asks for one look more: the instance that had the destination may
+// have read the table before the take-over and deleted its own route after it; a
+// delete names only the destination. Looks until then put back what is missing.
 func (t *table) rest(interval time.Duration) {
 	t.retry = retry{}
-	switch {
-	case t.handover:
-		t.due = time.Now().Add(handoverPause + rand.N(handoverPause/5))
-	case interval > 0:
+	if interval > 0 {
 		t.due = time.Now().Add(interval*4/5 + rand.N(interval*2/5+1))
+	}
+	if t.handover.IsZero() {
+		return
+	}
+	if !t.handover.After(time.Now()) { // that look has failed
+		t.handover = time.Now().Add(handoverPause)
+	}
+	if t.due.IsZero() || t.handover.Before(t.due) {
+		t.due = t.handover
 	}
 }
 

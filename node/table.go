@@ -36,12 +36,14 @@ type table struct {
 	err       error                 // of the last pass
 	removed   []otc.Route           // deleted by the last pass
 	taken     bool                  // a destination was taken over from another instance since the last settled pass
-	handover  bool                  // the next look makes sure that this has lasted, see rest
+	handover  time.Time             // when a look makes sure that it has lasted, see rest; zero: none is due
 	orphans   []otc.Route           // marked routes of instances that are gone
 }
 
 // restart makes the table due for another target or instance.
-func (t *table) restart() { t.confirmed, t.handover, t.retry = false, false, retry{due: time.Now()} }
+func (t *table) restart() {
+	t.confirmed, t.handover, t.retry = false, time.Time{}, retry{due: time.Now()}
+}
 
 // Errors of a pass over one table.
 var (
