@@ -23,6 +23,7 @@ type session struct {
 	expires time.Time
 	renewAt time.Time
 	base    map[string]string // service → base URL ending in the project id
+	fault   error             // why the token is of no use: its catalog lacks an endpoint
 	began   time.Time
 	cause   string      // the operation that was refused with the token before; "": none
 	cured   atomic.Bool // that operation takes this token
@@ -70,7 +71,7 @@ func (c *Client) session(ctx context.Context, stale *session, operation string) 
 	defer c.unlock()
 	cur := c.current
 	if cur != nil && cur != stale && time.Now().Before(cur.renewAt) {
-		return cur, true, nil
+		return cur, true, cur.fault
 	}
 	if stale != nil && cur == stale {
 		if stale.cause != "" && !stale.cured.Load() && time.Since(stale.began) < loginPause {
@@ -81,7 +82,7 @@ func (c *Client) session(ctx context.Context, stale *session, operation string) 
 	next, err := c.login(ctx)
 	if err != nil {
 		if stale == nil && cur != nil && time.Now().Before(cur.expires) {
-			return cur, true, nil // IAM is away; the old token has some minutes left
+			return cur, true, cur.fault // IAM is away; the old token has some minutes left
 		}
 		return nil, true, err
 	}
@@ -90,7 +91,7 @@ func (c *Client) session(ctx context.Context, stale *session, operation string) 
 	}
 	c.current = next
 	c.tokenExpiry(next.expires)
-	return next, true, nil
+	return next, true, next.fault
 }
 
 // CredentialsChanged reports whether the credentials differ from those that the
@@ -158,7 +159,10 @@ func (c *Client) postToken(ctx context.Context, user string, password Secret) (*
 	}
 	s := &session{token: NewSecret(token), project: project, base: map[string]string{}, began: time.Now()}
 	s.expires, s.renewAt = lifetime(s.began, answer.Token.IssuedAt, answer.Token.ExpiresAt)
-	return s, s.locate(c.cfg, answer.Token.Catalog)
+	if s.fault = s.locate(c.cfg, answer.Token.Catalog); s.fault != nil {
+		s.renewAt = s.began.Add(min(loginPause, s.renewAt.Sub(s.began))) // another token may bring another catalog
+	}
+	return s, nil
 }
 
 // locate fills in the base URLs.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,6 +39,32 @@ func TestR7RenewalFiveMinutesBeforeTheEnd(t *testing.T) {
 		if got := time.Until(w.count.expiry); got != 24*time.Hour {
 			t.Errorf("got a token for %v, want 24h", got)
 		}
+	})
+}
+
+// A token whose catalog lacks the region is not asked for again at each call; a
+// later catalog may have it.
+func TestR7CatalogWithoutTheRegion(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		elsewhere := func(list []otctest.Service) []otctest.Service {
+			for i := range list {
+				list[i].Region = "eu-xx"
+			}
+			return list
+		}
+		w.client.cfg.Region = "eu-yy"
+		w.Set(func(k *otctest.Knobs) { k.Catalog = elsewhere })
+		every(time.Minute, 14*time.Minute, func() {
+			if e := asError(t, w.read()); e.Reaction != Permanent || !strings.Contains(e.Error(), `no vpc endpoint for region "eu-yy"`) {
+				t.Fatalf("got %v", e)
+			}
+		})
+		w.wantCalls(otctest.OpLogin, 1)
+		w.client.cfg.Region = "eu-de"
+		w.Set(func(k *otctest.Knobs) { k.Catalog = nil })
+		pass(time.Minute)
+		w.mustRead()
+		w.wantCalls(otctest.OpLogin, 2)
 	})
 }
 
