@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ func (k *call) judge(resp *http.Response, err error) *Error {
 	}
 	e := &Error{Service: k.service, Operation: k.operation, Reaction: Transient}
 	if resp != nil {
-		e.RequestID = k.show(first(resp.Header.Get("X-Request-Id"), resp.Header.Get("X-Openstack-Request-Id")))
+		e.RequestID = k.show(cmp.Or(resp.Header.Get("X-Request-Id"), resp.Header.Get("X-Openstack-Request-Id")))
 	}
 	switch {
 	case err != nil && isBadCertificate(err):
@@ -35,7 +36,7 @@ func (k *call) judge(resp *http.Response, err error) *Error {
 		var id string
 		e.Status = resp.StatusCode
 		e.Code, e.Message, id = decodeError(k.answer)
-		e.Code, e.Message, e.RequestID = k.show(e.Code), k.show(e.Message), first(k.show(id), e.RequestID)
+		e.Code, e.Message, e.RequestID = k.show(e.Code), k.show(e.Message), cmp.Or(k.show(id), e.RequestID)
 		e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 		e.decide()
 	}

@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"path"
@@ -38,7 +39,7 @@ func endpoint(catalog []catalogEntry, service, override, region, projectID strin
 	raw := override
 	if raw == "" {
 		alternative := map[string]string{"vpc": "network", "ecs": "compute"}[service]
-		raw = first(
+		raw = cmp.Or(
 			find(catalog, service, region),
 			find(catalog, alternative, region),
 			hosts(region, service))
@@ -64,7 +65,7 @@ func find(catalog []catalogEntry, kind, region string) string {
 			case e.Region == region:
 				return e.URL
 			case e.Region == "" || e.Region == "*":
-				anywhere = first(anywhere, e.URL)
+				anywhere = cmp.Or(anywhere, e.URL)
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,8 +130,8 @@ func decodeError(body []byte) (code, message, requestID string) {
 	if w.empty() {
 		w = innerError(members, w)
 	}
-	code = first(string(w.ErrorCode), string(w.Code))
-	message = first(string(w.ErrorMsg), string(w.Message))
+	code = string(cmp.Or(w.ErrorCode, w.Code))
+	message = string(cmp.Or(w.ErrorMsg, w.Message))
 	if isCode(message) && !isCode(code) { // one documented ECS answer swaps them
 		code, message = message, code
 	}
@@ -156,7 +157,7 @@ func innerError(members map[string]json.RawMessage, outer wireError) wireError {
 		if name != "error" { // the compute API names the fault by the key
 			inner.Code = text(name)
 		}
-		inner.RequestID = text(first(string(inner.RequestID), string(outer.RequestID)))
+		inner.RequestID = cmp.Or(inner.RequestID, outer.RequestID)
 		return inner
 	}
 	return outer
@@ -187,14 +188,4 @@ func clip(s string) string {
 		s = strings.ToValidUTF8(s[:297], "") + "..."
 	}
 	return s
-}
-
-// first returns the first of its arguments that is not empty.
-func first(s ...string) string {
-	for _, v := range s {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }

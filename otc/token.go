@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -152,7 +153,7 @@ func (c *Client) postToken(ctx context.Context, user string, password Secret) (*
 	if err := json.Unmarshal(call.answer, &answer); err != nil || token == "" {
 		return nil, call.malformed(errors.New("the answer to the login holds no token"))
 	}
-	project := first(answer.Token.Project.ID, c.cfg.ProjectID)
+	project := cmp.Or(answer.Token.Project.ID, c.cfg.ProjectID)
 	if project == "" {
 		return nil, &Error{Service: call.service, Operation: call.operation, Err: errors.New("the token belongs to no project"),
 			Reaction: Permanent, Cure: "check OS_PROJECT_NAME"}

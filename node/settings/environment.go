@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
 	"net/netip"
@@ -97,14 +98,14 @@ func (e *environment) required(name, want string) string {
 func (e *environment) oneOf(name, fallback string, values ...string) string {
 	v := strings.ToLower(e.optional(name))
 	if v == "" || slices.Contains(values, v) {
-		return first(v, fallback)
+		return cmp.Or(v, fallback)
 	}
 	e.problem("%s=%q: want one of %s", name, v, strings.Join(values, ", "))
 	return fallback
 }
 
 func (e *environment) boolean(name string) bool {
-	b, err := strconv.ParseBool(first(e.optional(name), "false"))
+	b, err := strconv.ParseBool(cmp.Or(e.optional(name), "false"))
 	if err != nil {
 		e.problem("%s=%q: want true or false", name, e.optional(name))
 	}
@@ -112,7 +113,7 @@ func (e *environment) boolean(name string) bool {
 }
 
 func (e *environment) duration(name, fallback string) time.Duration {
-	v := first(e.optional(name), fallback)
+	v := cmp.Or(e.optional(name), fallback)
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 || d > 24*time.Hour || d != 0 && d < time.Millisecond {
 		e.problem("%s=%q: want a duration up to 24h such as 5s or 15m, or 0", name, v)
@@ -121,7 +122,7 @@ func (e *environment) duration(name, fallback string) time.Duration {
 }
 
 func (e *environment) port(name, fallback string) int {
-	v := first(e.optional(name), fallback)
+	v := cmp.Or(e.optional(name), fallback)
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 || n > 65535 {
 		e.problem("%s=%q: want a port from 1 to 65535", name, v)
@@ -293,13 +294,4 @@ func (e *environment) kubeConfig() *rest.Config {
 		e.problem("KUBECONFIG=%q: %v", path, err)
 	}
 	return cfg
-}
-
-// first returns the first of its arguments that is not empty.
-func first(s ...string) string {
-	i := slices.IndexFunc(s, func(v string) bool { return v != "" })
-	if i < 0 {
-		return ""
-	}
-	return s[i]
 }
