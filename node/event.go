@@ -80,9 +80,7 @@ func (k *Kube) write(ctx context.Context, e *event) (err error) {
 		if code := apierrors.ReasonForError(err); code == metav1.StatusReasonForbidden || code == metav1.StatusReasonInvalid || code == metav1.StatusReasonNotFound {
 			return err
 		}
-		select {
-		case <-time.After(eventPause):
-		case <-ctx.Done():
+		if wait(ctx, eventPause) != nil {
 			return err
 		}
 	}
