@@ -64,38 +64,54 @@ func (w *world) endure(a *agent, d time.Duration) {
 	}
 }
 
-// A wedge is a cloud whose answers do not come, whatever the context says.
+// A wedge is a cloud whose answers to one operation do not come, whatever the
+// context says.
 type wedge struct {
 	Cloud
+	op      string
 	release chan struct{}
 }
 
 func (c wedge) Server(_ context.Context, id string) (otc.Server, error) {
-	<-c.release
+	c.block(otctest.OpServerGet)
 	return c.Cloud.Server(context.Background(), id)
 }
 
-// TestWedged: only a worker that is stuck is not alive.
+func (c wedge) RouteTable(_ context.Context, id string) (otc.RouteTable, error) {
+	c.block(otctest.OpTableGet)
+	return c.Cloud.RouteTable(context.Background(), id)
+}
+
+func (c wedge) block(op string) {
+	if op == c.op {
+		<-c.release
+	}
+}
+
+// TestWedged: a worker that does not come back from a call is not alive; one whose
+// call ends in time is, whatever it answers.
 func TestWedged(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		stuck := wedge{a.client(nil), make(chan struct{})}
-		a.cloud = stuck
-		a.start()
-		a.see()
-		w.pass(10 * time.Minute)
-		if err := a.Alive(); err != nil {
-			t.Errorf("after ten minutes: %v", err)
-		}
-		w.pass(time.Second)
-		if a.Alive() == nil || a.Status().Ready {
-			t.Errorf("a stuck worker is alive, ready %v", a.Status().Ready)
-		}
-		close(stuck.release)
-		w.pass(time.Minute)
-		a.wantState(true, true)
-		w.wantRoutes(home)
-	})
+	for _, op := range []string{otctest.OpServerGet, otctest.OpTableGet} {
+		bubble(t, func(w *world) {
+			a := w.agent(1)
+			stuck := wedge{a.client(nil), op, make(chan struct{})}
+			a.cloud = stuck
+			a.start()
+			a.see()
+			w.pass(10 * time.Minute)
+			if err := a.Alive(); err != nil {
+				t.Errorf("%s: after ten minutes: %v", op, err)
+			}
+			w.pass(time.Second)
+			if a.Alive() == nil || a.Status().Ready {
+				t.Errorf("%s: a stuck worker is alive, ready %v", op, a.Status().Ready)
+			}
+			close(stuck.release)
+			w.pass(time.Minute)
+			a.wantState(true, true)
+			w.wantRoutes(home)
+		})
+	}
 }
 
 // A muteKube takes no Events: whoever writes one waits.
