@@ -41,18 +41,8 @@ func TestObjectsOnTheWire(t *testing.T) {
 // want the same again.
 func decoded(t *testing.T, object, want runtime.Object) {
 	t.Helper()
-	theirs, ours := runtime.NewScheme(), runtime.NewScheme()
-	if err := corev1.AddToScheme(theirs); err != nil {
-		t.Fatal(err)
-	}
-	addCoreV1(ours)
-	decoder := serializer.NewCodecFactory(ours).UniversalDeserializer()
 	for _, media := range []string{runtime.ContentTypeJSON, runtime.ContentTypeProtobuf} {
-		encoder, _ := runtime.SerializerInfoForMediaType(serializer.NewCodecFactory(theirs).SupportedMediaTypes(), media)
-		data, err := runtime.Encode(encoder.Serializer, object)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data, decoder := wire(t, object, media)
 		if got, _, err := decoder.Decode(data, nil, nil); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: got %+v, %v, want %+v", media, got, err, want)
 		}
@@ -60,6 +50,23 @@ func decoded(t *testing.T, object, want runtime.Object) {
 	if c := want.DeepCopyObject(); !reflect.DeepEqual(c, want) || c == want {
 		t.Errorf("got copy %+v, want %+v", c, want)
 	}
+}
+
+// wire returns what Kubernetes' own types write in a media type, and a decoder that
+// makes ours of it.
+func wire(t testing.TB, object runtime.Object, media string) ([]byte, runtime.Decoder) {
+	t.Helper()
+	theirs, ours := runtime.NewScheme(), runtime.NewScheme()
+	if err := corev1.AddToScheme(theirs); err != nil {
+		t.Fatal(err)
+	}
+	addCoreV1(ours)
+	encoder, _ := runtime.SerializerInfoForMediaType(serializer.NewCodecFactory(theirs).SupportedMediaTypes(), media)
+	data, err := runtime.Encode(encoder.Serializer, object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data, serializer.NewCodecFactory(ours).UniversalDeserializer()
 }
 
 // TestEventOnTheWire: Kubernetes' own type reads each field of our Event.

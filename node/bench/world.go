@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -167,24 +166,10 @@ func (w *world) visit(ctx context.Context) error {
 // node is a Node of about 25 kB, as a cluster has it.
 func node() *corev1.Node {
 	n := &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{"node-role.kubernetes.io/worker": ""}, Annotations: map[string]string{}},
+		ObjectMeta: metav1.ObjectMeta{Name: nodeName, Labels: map[string]string{"node-role.kubernetes.io/worker": ""}},
 		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + instanceID},
 		Status:     corev1.NodeStatus{Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeIP}}},
 	}
-	for i := range 20 {
-		n.Labels[fmt.Sprintf("example.com/label-%d", i)] = "value"
-		n.Annotations[fmt.Sprintf("example.com/annotation-%d", i)] = strings.Repeat("value ", 20)
-	}
-	for i := range 5 {
-		n.ManagedFields = append(n.ManagedFields, metav1.ManagedFieldsEntry{Manager: fmt.Sprint("manager-", i), Operation: metav1.ManagedFieldsOperationUpdate,
-			FieldsV1: metav1.NewFieldsV1(`{"f:metadata":{"f:annotations":{".":{}` + strings.Repeat(`,"f:example.com/annotation":{}`, 60) + `}}}`)})
-	}
-	for _, kind := range []corev1.NodeConditionType{corev1.NodeMemoryPressure, corev1.NodeDiskPressure, corev1.NodePIDPressure, corev1.NodeReady} {
-		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: kind, Status: corev1.ConditionFalse, Reason: "Reason", Message: "a message"})
-	}
-	for i := range 50 {
-		image := fmt.Sprintf("registry.example.com/team/image-%d", i)
-		n.Status.Images = append(n.Status.Images, corev1.ContainerImage{Names: []string{fmt.Sprintf("%s@sha256:%064x", image, i), image + ":v1.2.3"}, SizeBytes: 1 << 27})
-	}
+	nodetest.Fill(n)
 	return n
 }
