@@ -116,6 +116,7 @@ func portForward(t *testing.T, m *maker) {
 	m.asked(t, "/portforward", "")
 }
 
+// get reads a page.
 func get(ctx context.Context, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -127,6 +128,9 @@ func get(ctx context.Context, url string) (string, error) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, resp.Status)
+	}
 	return string(text), err
 }
 

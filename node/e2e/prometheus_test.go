@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
@@ -119,22 +116,11 @@ func (p *prometheus) get(ctx context.Context, path string, data any) error {
 	if !p.Running() {
 		return fmt.Errorf("Prometheus ended: %s", p.Output())
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+path, nil)
-	if err != nil {
+	text, err := get(ctx, p.url+path)
+	if err != nil || data == nil {
 		return err
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	if data == nil {
-		return nil
-	}
-	return json.NewDecoder(resp.Body).Decode(&struct{ Data any }{data})
+	return json.Unmarshal([]byte(text), &struct{ Data any }{data})
 }
 
 // firing returns the alerts that fire now.
@@ -187,21 +173,12 @@ func fastRules(t *testing.T) (rules string, names []string) {
 // checkMetrics has promtool read what the program shows on /metrics.
 func checkMetrics(t *testing.T, w *worker) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/metrics", w.port), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || !bytes.Contains(text, []byte("\nroute_manager_orphaned_routes 0\n")) {
-		t.Fatalf("%s %v: the series that %s needs is missing\n%s", resp.Status, err, orphaned, text)
+	text, err := get(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/metrics", w.port))
+	if err != nil || !strings.Contains(text, "\nroute_manager_orphaned_routes 0\n") {
+		t.Fatalf("%v: the series that %s needs is missing\n%s", err, orphaned, text)
 	}
 	cmd := exec.CommandContext(t.Context(), tool(t, "promtool"), "check", "metrics")
-	cmd.Stdin = bytes.NewReader(text)
+	cmd.Stdin = strings.NewReader(text)
 	if out, err := cmd.CombinedOutput(); err != nil || len(out) != 0 {
 		t.Errorf("promtool check metrics: %v\n%s", err, out)
 	}
