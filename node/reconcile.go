@@ -262,9 +262,7 @@ func (r *Reconciler) pass(ctx context.Context) {
 		}
 	}
 	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed || t.due.Equal(t.handover) })
-	r.inParallel(due, func(t *table) {
-		t.err = r.sync(ctx, t, r.wanted, !t.confirmed || !t.handover.IsZero() || r.cfg.DriftRepair)
-	})
+	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || t.repairs(r.cfg)) })
 	if errors.Is(ctx.Err(), context.Canceled) || abandoned(due) {
 		return // asked to stop, or to do something else: not a failure
 	}

@@ -43,8 +43,11 @@ func (r *Reconciler) settle(t *table) bool {
 // onlyLooked reports whether a failure cost no more than a look: the routes were
 // right, or nobody is to repair them.
 func (t *table) onlyLooked(cfg Config) bool {
-	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !cfg.DriftRepair && t.handover.IsZero())
+	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !t.repairs(cfg))
 }
+
+// repairs reports whether a look puts back what a table that was right has lost.
+func (t *table) repairs(cfg Config) bool { return cfg.DriftRepair || !t.handover.IsZero() }
 
 // tellSettled tells how a table without failure or conflict looks.
 func (r *Reconciler) tellSettled(t *table) bool {
