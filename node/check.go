@@ -284,11 +284,11 @@ func (c *checker) change(view otc.RouteTable) {
 	}
 	ch := plan.Changes
 	switch {
-	case len(view.Routes)+len(ch.Add)-len(ch.Del) > TableLimit:
+	case len(view.Routes)+len(ch.Routes(otc.Add))-len(ch.Routes(otc.Delete)) > TableLimit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", view.ID, ch)
 	case plan.Settled():
 		c.pass("change: none, route table %s is right", view.ID)
-	case !ch.Empty():
+	case len(ch) > 0:
 		c.pass("change: route table %s would get: %s", view.ID, ch)
 	}
 }

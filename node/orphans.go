@@ -134,7 +134,7 @@ func (r *Reconciler) tellOrphans(ctx context.Context, t *table) {
 		r.tell.forget(topic)
 	case !r.cfg.OrphanCleanup || r.cfg.DryRun:
 		r.tell.say(topic, warning, "OrphansFound", fmt.Sprintf("route table %s has routes of instances that are gone: %s (ORPHAN_CLEANUP=true removes them)",
-			t.id, otc.Changes{Del: t.orphans}), "table", t.id)
+			t.id, otc.Ops(otc.Delete, t.orphans...)), "table", t.id)
 	default:
 		r.removeOrphans(ctx, t, topic)
 	}
@@ -143,9 +143,9 @@ func (r *Reconciler) tellOrphans(ctx context.Context, t *table) {
 // removeOrphans deletes orphans that a new read of the table still shows.
 func (r *Reconciler) removeOrphans(ctx context.Context, t *table, topic string) {
 	view, err := r.cloud.RouteTable(ctx, t.id)
-	ch := otc.Changes{Del: slices.DeleteFunc(slices.Clone(t.orphans), func(o otc.Route) bool { return !slices.Contains(view.Routes, o) })}
-	if err == nil && !ch.Empty() {
-		for _, part := range ch.Split(5) {
+	ch := otc.Ops(otc.Delete, slices.DeleteFunc(slices.Clone(t.orphans), func(o otc.Route) bool { return !slices.Contains(view.Routes, o) })...)
+	if err == nil {
+		for part := range slices.Chunk(ch, 5) {
 			if err = r.cloud.UpdateRoutes(ctx, t.id, part); err != nil {
 				r.count(part, true, "error")
 				break
@@ -162,5 +162,5 @@ func (r *Reconciler) removeOrphans(ctx context.Context, t *table, topic string) 
 	}
 	t.view = view
 	t.orphans = slices.DeleteFunc(t.orphans, func(o otc.Route) bool { return !slices.Contains(view.Routes, o) })
-	r.tell.say(topic, info, "OrphansRemoved", fmt.Sprintf("removed routes of instances that are gone from route table %s: %s", t.id, destinations(ch.Del)), "table", t.id)
+	r.tell.say(topic, info, "OrphansRemoved", fmt.Sprintf("removed routes of instances that are gone from route table %s: %s", t.id, destinations(ch.Routes(otc.Delete))), "table", t.id)
 }

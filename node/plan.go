@@ -39,7 +39,7 @@ type Plan struct {
 }
 
 // Wins reports whether every wanted destination is routed as wanted.
-func (p Plan) Settled() bool { return p.Changes.Empty() && len(p.Conflicts) == 0 }
+func (p Plan) Settled() bool { return len(p.Changes) == 0 && len(p.Conflicts) == 0 }
 
 // MakePlan decides, without doing anything. It adds what is missing, takes over a
 // wanted destination from another instance, and deletes what is provably this
@@ -50,13 +50,15 @@ func MakePlan(q Question) Plan {
 		p.place(q, want)
 		p.shadow(q, want)
 	}
+	var left []otc.Route
 	for _, r := range q.Table {
 		if !slices.Contains(q.Wanted, r.Destination) && q.owns(r) {
-			p.Changes.Del = append(p.Changes.Del, r)
+			left = append(left, r)
 		}
 	}
-	slices.SortFunc(p.Changes.Del, byDestination)
-	p.Changes.Del = slices.CompactFunc(p.Changes.Del, func(a, b otc.Route) bool { return a.Destination == b.Destination }) // the rest next time
+	slices.SortFunc(left, byDestination)
+	left = slices.CompactFunc(left, func(a, b otc.Route) bool { return a.Destination == b.Destination }) // the rest next time
+	p.Changes = append(p.Changes, otc.Ops(otc.Delete, left...)...)                                       // last, so that no destination is without a route in between
 	return p
 }
 
@@ -74,7 +76,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 		}
 	}
 	if len(there) == 0 {
-		p.Changes.Add = append(p.Changes.Add, route)
+		p.Changes = append(p.Changes, otc.Op{Kind: otc.Add, Route: route})
 		return
 	}
 	for _, r := range there {
@@ -89,7 +91,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 		}
 	}
 	route.Spelling = there[0].Spelling
-	p.Changes.Mod = append(p.Changes.Mod, route)
+	p.Changes = append(p.Changes, otc.Op{Kind: otc.Modify, Route: route})
 }
 
 // shadow collects what takes traffic away from a destination: more specific

@@ -147,13 +147,13 @@ func apply(table []otc.Route, ch otc.Changes) []otc.Route {
 	at := func(r otc.Route) int {
 		return slices.IndexFunc(table, func(t otc.Route) bool { return t.Spelling == r.Spelling })
 	}
-	for _, r := range ch.Del {
+	for _, r := range ch.Routes(otc.Delete) {
 		table = slices.Delete(table, at(r), at(r)+1)
 	}
-	for _, r := range ch.Mod {
+	for _, r := range ch.Routes(otc.Modify) {
 		table[at(r)] = r
 	}
-	for _, r := range ch.Add {
+	for _, r := range ch.Routes(otc.Add) {
 		r.Spelling = r.Destination.String()
 		table = append(table, r)
 	}
@@ -179,7 +179,7 @@ func FuzzPlan(f *testing.F) {
 			for _, fault := range outsideRules(q, p.Changes) {
 				t.Error(fault)
 			}
-			if p.Changes.Empty() {
+			if len(p.Changes) == 0 {
 				break
 			}
 			if round == rounds {
@@ -204,23 +204,23 @@ func twice(table []otc.Route) bool {
 
 func outsideRules(q Question, ch otc.Changes) (out []string) {
 	named := map[netip.Prefix]bool{}
-	for _, r := range slices.Concat(ch.Add, ch.Mod, ch.Del) {
+	for _, r := range ch {
 		if named[r.Destination] || !otc.Inside(r.Destination, q.Ranges) {
 			out = append(out, fmt.Sprintf("R1, R2: %v in %v", r, ch))
 		}
 		named[r.Destination] = true
 	}
-	for _, r := range slices.Concat(ch.Add, ch.Mod) {
+	for _, r := range slices.Concat(ch.Routes(otc.Add), ch.Routes(otc.Modify)) {
 		if !slices.Contains(q.Wanted, r.Destination) || r.NextHop != q.Self || r.Type != "ecs" || !strings.HasPrefix(r.Description, Mark) {
 			out = append(out, fmt.Sprintf("writes %+v", r))
 		}
 	}
-	for _, r := range ch.Mod {
+	for _, r := range ch.Routes(otc.Modify) {
 		if i := slices.IndexFunc(q.Table, func(t otc.Route) bool { return t.Spelling == r.Spelling }); i < 0 || q.Table[i].Type != "ecs" {
 			out = append(out, fmt.Sprintf("modifies %+v", r))
 		}
 	}
-	for _, r := range ch.Del {
+	for _, r := range ch.Routes(otc.Delete) {
 		if !slices.Contains(q.Table, r) || r.Type != "ecs" || !strings.EqualFold(r.NextHop, q.Self) || slices.Contains(q.Wanted, r.Destination) ||
 			!strings.HasPrefix(r.Description, Mark) && !q.Confirmed[r.Destination] {
 			out = append(out, fmt.Sprintf("deletes %+v", r))

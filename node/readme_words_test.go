@@ -166,7 +166,7 @@ func (a answer) get(t *testing.T) error {
 	case "get server":
 		_, err = client.Server(t.Context(), id)
 	case "update route table":
-		err = client.UpdateRoutes(t.Context(), otctest.TableID, otc.Changes{Add: []otc.Route{{Type: "ecs", Destination: netip.MustParsePrefix("10.128.4.0/23"), NextHop: id}}})
+		err = client.UpdateRoutes(t.Context(), otctest.TableID, otc.Ops(otc.Add, otc.Route{Type: "ecs", Destination: netip.MustParsePrefix("10.128.4.0/23"), NextHop: id}))
 	default:
 		_, err = client.RouteTable(t.Context(), otctest.TableID)
 	}

@@ -43,7 +43,7 @@ func (r *Reconciler) settle(t *table) bool {
 // onlyLooked reports whether a failure cost no more than a look: the routes were
 // right, or nobody is to repair them.
 func (t *table) onlyLooked(cfg Config) bool {
-	return t.confirmed && len(t.plan.Conflicts) == 0 && (t.plan.Changes.Empty() || !t.repairs(cfg))
+	return t.confirmed && len(t.plan.Conflicts) == 0 && (len(t.plan.Changes) == 0 || !t.repairs(cfg))
 }
 
 // repairs reports whether a look puts back what a table that was right has lost.
@@ -56,7 +56,7 @@ func (r *Reconciler) tellSettled(t *table) bool {
 	case t.confirmed && t.drift() > 0:
 		r.tellDrift(t, r.cfg.DriftRepair)
 		return false
-	case !t.plan.Changes.Empty(): // dry run
+	case len(t.plan.Changes) > 0: // dry run
 		r.tell.say(t.topic(""), info, "", "dry run, nothing was written: would "+t.plan.Changes.String(), "table", t.id)
 		return true
 	}
@@ -105,20 +105,15 @@ func (t *table) drift() int {
 	if !t.confirmed {
 		return len(t.plan.Shadows)
 	}
-	return t.plan.Changes.Len() + len(t.plan.Shadows)
+	return len(t.plan.Changes) + len(t.plan.Shadows)
 }
 
 // describeDrift says what is missing, changed, left over or shadowed.
 func (t *table) describeDrift() string {
 	var parts []string
-	for _, route := range t.plan.Changes.Add {
-		parts = append(parts, route.Destination.String()+" is missing")
-	}
-	for _, route := range t.plan.Changes.Mod {
-		parts = append(parts, route.Destination.String()+" points elsewhere")
-	}
-	for _, route := range t.plan.Changes.Del {
-		parts = append(parts, route.Destination.String()+" is left over")
+	what := map[otc.OpKind]string{otc.Add: "is missing", otc.Modify: "points elsewhere", otc.Delete: "is left over"}
+	for _, op := range t.plan.Changes {
+		parts = append(parts, op.Destination.String()+" "+what[op.Kind])
 	}
 	for _, route := range t.plan.Shadows {
 		parts = append(parts, fmt.Sprintf("%s route %s → %s takes its traffic", route.Type, route.Destination, route.NextHop))

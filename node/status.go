@@ -120,7 +120,7 @@ func (t *table) state(cfg Config) (line string, ready, inSync bool) {
 	case t.confirmed:
 		return "confirmed", true, true
 	case cfg.DryRun:
-		return "dry run: would " + t.plan.Changes.String(), true, t.plan.Changes.Empty()
+		return "dry run: would " + t.plan.Changes.String(), true, len(t.plan.Changes) == 0
 	}
 	return "not confirmed yet", false, false
 }
@@ -128,7 +128,7 @@ func (t *table) state(cfg Config) (line string, ready, inSync bool) {
 func (t *table) status(r *Reconciler) TableStatus {
 	s := TableStatus{ID: t.id, Name: t.view.Name, Used: len(t.view.Routes)}
 	s.State, _, _ = t.state(r.cfg)
-	if r.cfg.DryRun && !t.plan.Changes.Empty() {
+	if r.cfg.DryRun && len(t.plan.Changes) > 0 {
 		s.Planned = t.plan.Changes.String()
 	}
 	for _, want := range r.wanted {

@@ -113,22 +113,22 @@ func (t *table) remember(want []netip.Prefix, self string) {
 
 // An attempt is the state of one pass over one table.
 type attempt struct {
-	limit   int              // operations per PUT; 0: no limit
-	pauses  int              // taken
-	sent    bool             // the last PUT was accepted
-	lost    error            // the last PUT may have been applied or not
-	last    otc.Changes      // what it carried
-	spoilt  otc.Changes      // refused as a whole; sent one by one if still wanted
-	spoils  int              // how often that happened; at last one by one in any case
-	held    int              // how often a throttled PUT was waited for
-	refused map[string]error // by operation
+	limit   int         // operations per PUT; 0: no limit
+	pauses  int         // taken
+	sent    bool        // the last PUT was accepted
+	lost    error       // the last PUT may have been applied or not
+	last    otc.Changes // what it carried
+	spoilt  otc.Changes // refused as a whole; sent one by one if still wanted
+	spoils  int         // how often that happened; at last one by one in any case
+	held    int         // how often a throttled PUT was waited for
+	refused map[otc.Op]error
 }
 
 // sync reads the table and, if write is set, changes it until a read shows what
 // is wanted. Whatever a PUT answers, the next thing is a read: nothing is assumed
 // and nothing is sent blindly again.
 func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, write bool) error {
-	a := attempt{refused: map[string]error{}}
+	a := attempt{refused: map[otc.Op]error{}}
 	t.removed = nil
 	for {
 		plan, err := r.look(ctx, t, want)
@@ -138,7 +138,7 @@ func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, wr
 		}
 		ch := a.remaining(plan.Changes)
 		if a.lost != nil { // now it shows whether it was applied
-			if !ch.Empty() {
+			if len(ch) > 0 {
 				r.count(a.last, true, "error")
 				return a.lost
 			}
@@ -146,7 +146,7 @@ func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, wr
 			a.lost = nil
 		}
 		t.refused = slices.Collect(maps.Values(a.refused))
-		if ch.Empty() || !write || r.cfg.DryRun {
+		if len(ch) == 0 || !write || r.cfg.DryRun {
 			return a.verdict(plan.Changes)
 		}
 		if a.sent && a.pauses == maxPauses {
@@ -185,10 +185,10 @@ func abandoned(tables []*table) bool {
 // notes in a what came of it. It returns an error if there is nothing to be won
 // by reading the table again.
 func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Changes) error {
-	if a.spoilt.Len() > 1 && (a.spoilt.Equal(ch) || a.spoils == maxPauses) {
+	if len(a.spoilt) > 1 && (slices.Equal(a.spoilt, ch) || a.spoils == maxPauses) {
 		a.limit = 1
 	}
-	for _, part := range ch.Split(a.limit) {
+	for part := range slices.Chunk(ch, cmp.Or(a.limit, len(ch))) {
 		a.last = part
 		err := r.cloud.UpdateRoutes(ctx, t.id, part)
 		if err == nil {
@@ -210,13 +210,13 @@ func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Chan
 			a.limit = 5
 		case status(err) == http.StatusConflict && reaction == otc.Reread && a.pauses < maxPauses:
 			return a.pause(ctx)
-		case status(err) == http.StatusBadRequest && part.Len() > 1 && a.limit == 5 && reaction != otc.Quota:
+		case status(err) == http.StatusBadRequest && len(part) > 1 && a.limit == 5 && reaction != otc.Quota:
 			a.limit = 1
-		case status(err) == http.StatusBadRequest && part.Len() > 1 && reaction != otc.Quota:
+		case status(err) == http.StatusBadRequest && len(part) > 1 && reaction != otc.Quota:
 			a.spoilt = ch // by one bad route, or the table has changed meanwhile
 			a.spoils++
 		case status(err) == http.StatusBadRequest && reaction != otc.Quota:
-			a.refused[part.String()] = err
+			a.refused[part[0]] = err
 		default:
 			return err
 		}
@@ -232,22 +232,15 @@ func (a *attempt) remaining(ch otc.Changes) otc.Changes {
 	if len(a.refused) == 0 {
 		return ch
 	}
-	var stuck [2]bool
-	keep := func(routes []otc.Route, one func(otc.Route) otc.Changes) (out []otc.Route) {
-		for _, r := range routes {
-			if a.refused[one(r).String()] == nil {
-				out = append(out, r)
-			} else {
-				stuck[family(r)] = true
-			}
+	var blocked [2]bool
+	for _, op := range ch {
+		if a.refused[op] != nil {
+			blocked[family(op.Route)] = true
 		}
-		return out
 	}
-	ch.Add = keep(ch.Add, func(r otc.Route) otc.Changes { return otc.Changes{Add: []otc.Route{r}} })
-	ch.Mod = keep(ch.Mod, func(r otc.Route) otc.Changes { return otc.Changes{Mod: []otc.Route{r}} })
-	ch.Del = slices.DeleteFunc(slices.Clone(ch.Del), func(r otc.Route) bool { return stuck[family(r)] })
-	ch.Del = keep(ch.Del, func(r otc.Route) otc.Changes { return otc.Changes{Del: []otc.Route{r}} })
-	return ch
+	return slices.DeleteFunc(slices.Clone(ch), func(op otc.Op) bool {
+		return a.refused[op] != nil || op.Kind == otc.Delete && blocked[family(op.Route)]
+	})
 }
 
 func family(r otc.Route) int {
@@ -260,9 +253,9 @@ func family(r otc.Route) int {
 // verdict is nil unless operations were refused that the table still lacks.
 func (a *attempt) verdict(lacks otc.Changes) error {
 	var errs []error
-	for _, one := range lacks.Split(1) {
-		if err := a.refused[one.String()]; err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", one, err))
+	for _, op := range lacks {
+		if err := a.refused[op]; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", op, err))
 		}
 	}
 	if len(errs) == 0 {
@@ -303,8 +296,8 @@ func status(err error) int {
 
 // applied notes what the cloud has taken.
 func (r *Reconciler) applied(t *table, ch otc.Changes) {
-	t.removed = append(t.removed, ch.Del...)
-	t.taken = t.taken || len(ch.Mod) > 0
+	t.removed = append(t.removed, ch.Routes(otc.Delete)...)
+	t.taken = t.taken || len(ch.Routes(otc.Modify)) > 0
 	r.count(ch, true, "success")
 }
 
@@ -313,9 +306,7 @@ func (r *Reconciler) count(ch otc.Changes, sent bool, result string) {
 	if !sent {
 		return
 	}
-	for operation, routes := range map[string][]otc.Route{"add": ch.Add, "modify": ch.Mod, "delete": ch.Del} {
-		if len(routes) > 0 {
-			r.obs.RouteChange(operation, result, len(routes))
-		}
+	for _, op := range ch {
+		r.obs.RouteChange(string(op.Kind), result, 1)
 	}
 }

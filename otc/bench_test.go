@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 )
 
@@ -32,7 +33,7 @@ func BenchmarkDecodeTable(b *testing.B) {
 func BenchmarkEncodePUT(b *testing.B) {
 	moved := Route{TypeECS, netip.MustParsePrefix("10.129.6.0/23"), "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26", "otc-route-manager: worker-1", ""}
 	left := Route{TypeECS, netip.MustParsePrefix("10.128.4.0/23"), moved.NextHop, moved.Description, "10.128.4.0/23"}
-	ch := Changes{Add: []Route{moved}, Del: []Route{left}}
+	ch := slices.Concat(Ops(Add, moved), Ops(Delete, left))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := json.Marshal(ch); err != nil {

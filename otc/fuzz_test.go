@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -174,7 +175,7 @@ func FuzzChanges(f *testing.F) {
 		allowed := []netip.Prefix{netip.MustParsePrefix("10.128.0.0/14"), netip.MustParsePrefix("fd01::/48")}
 		a, _ := netip.ParsePrefix(add)
 		d, _ := netip.ParsePrefix(del)
-		ch := Changes{Add: []Route{{TypeECS, a, one, description, addSpelling}}, Del: []Route{{TypeECS, d, one, description, delSpelling}}}
+		ch := slices.Concat(Ops(Add, Route{TypeECS, a, one, description, addSpelling}), Ops(Delete, Route{TypeECS, d, one, description, delSpelling}))
 		if err := ch.guard(allowed); err != nil {
 			if !errors.Is(err, ErrGuard) {
 				t.Errorf("got %v", err)
@@ -198,7 +199,7 @@ func FuzzChanges(f *testing.F) {
 			t.Fatalf("got %s for %v", body, ch)
 		}
 		added, deleted := got.Add[0].route(), got.Del[0].route()
-		if !added.Equal(ch.Add[0]) || deleted.Destination != d {
+		if !added.Equal(ch[0].Route) || deleted.Destination != d {
 			t.Fatalf("got %s for %v", body, ch)
 		}
 		if added.Spelling != a.String() {

@@ -45,8 +45,8 @@ func refused() map[string]Route {
 func TestR1NothingOutsideTheRangesLeaves(t *testing.T) {
 	good := route("10.128.8.0/23")
 	for name, r := range refused() {
-		for _, ch := range []Changes{{Add: []Route{r}}, {Mod: []Route{r}}, {Del: []Route{r}},
-			{Add: []Route{good, r}}, {Add: []Route{good}, Mod: []Route{r}}, {Add: []Route{good}, Del: []Route{r}}} {
+		for _, ch := range []Changes{Ops(Add, r), Ops(Modify, r), Ops(Delete, r),
+			Ops(Add, good, r), slices.Concat(Ops(Add, good), Ops(Modify, r)), slices.Concat(Ops(Add, good), Ops(Delete, r))} {
 			w := newWorld(t)
 			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
 				t.Errorf("%s: %v: got %v, want a refusal", name, ch, err)
@@ -62,12 +62,12 @@ func TestR1AddsAreCanonical(t *testing.T) {
 		r := route("10.128.4.0/23")
 		r.Spelling = spelling
 		w := newWorld(t)
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{r}}); !errors.Is(err, ErrGuard) {
+		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, r)); !errors.Is(err, ErrGuard) {
 			t.Errorf("got %v, want a refusal", err)
 		}
 		w.wantCalls("", 0)
 		w.SetRoutes(otctest.TableID, otctest.Route{Type: "ecs", Destination: spelling, NextHop: two})
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Mod: []Route{r}}); err != nil {
+		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Modify, r)); err != nil {
 			t.Errorf("got %v", err)
 		}
 		if got := w.Routes(otctest.TableID); len(got) != 1 || got[0].Destination != spelling || got[0].NextHop != one {
@@ -92,10 +92,10 @@ func TestR1InsideIsSent(t *testing.T) {
 		all = append(all, route(s))
 	}
 	w := newWorld(t)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: all}); err != nil {
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, all...)); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Mod: all[:3], Del: all[3:]}); err != nil {
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Modify, all[:3]...), Ops(Delete, all[3:]...))); err != nil {
 		t.Fatal(err)
 	}
 	if got := len(w.Routes(otctest.TableID)); got != 3 {
@@ -110,7 +110,7 @@ func TestR2OnlyNamedRoutesChange(t *testing.T) {
 		{Type: "ecs", Destination: "10.128.6.0/23", NextHop: two, Description: "otc-route-manager worker-2"}}
 	w := newWorld(t)
 	w.SetRoutes(otctest.TableID, append(slices.Clone(foreign), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: one, Description: mark})...)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{route("10.128.4.0/23")}, Del: []Route{route("10.128.8.0/23")}}); err != nil {
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Add, route("10.128.4.0/23")), Ops(Delete, route("10.128.8.0/23")))); err != nil {
 		t.Fatal(err)
 	}
 	requests := w.Requests()
@@ -131,13 +131,13 @@ func TestR2OneOperationPerDestination(t *testing.T) {
 	six, long := route("fd01:0:0:4::/64"), route("fd01:0:0:4::/64")
 	long.Spelling = "fd01:0000:0000:0004:0000:0000:0000:0000/64"
 	for name, ch := range map[string]Changes{
-		"add twice":                   {Add: []Route{a, a}},
-		"add and delete":              {Add: []Route{a}, Del: []Route{a}},
-		"add and delete, spelled":     {Add: []Route{a}, Del: []Route{b}},
-		"add and modify":              {Add: []Route{a}, Mod: []Route{a}},
-		"modify and delete, spelled":  {Mod: []Route{b}, Del: []Route{a}},
-		"delete twice, spelled":       {Del: []Route{a, b}},
-		"IPv6 in long and short form": {Add: []Route{six}, Del: []Route{long}},
+		"add twice":                   Ops(Add, a, a),
+		"add and delete":              slices.Concat(Ops(Add, a), Ops(Delete, a)),
+		"add and delete, spelled":     slices.Concat(Ops(Add, a), Ops(Delete, b)),
+		"add and modify":              slices.Concat(Ops(Add, a), Ops(Modify, a)),
+		"modify and delete, spelled":  slices.Concat(Ops(Modify, b), Ops(Delete, a)),
+		"delete twice, spelled":       Ops(Delete, a, b),
+		"IPv6 in long and short form": slices.Concat(Ops(Add, six), Ops(Delete, long)),
 		"nothing":                     {},
 	} {
 		w := newWorld(t)
@@ -161,7 +161,7 @@ func TestGuardOnRoutes(t *testing.T) {
 	} {
 		r := route("10.128.4.0/23")
 		edit(&r)
-		for _, ch := range []Changes{{Add: []Route{r}}, {Mod: []Route{r}}} {
+		for _, ch := range []Changes{Ops(Add, r), Ops(Modify, r)} {
 			w := newWorld(t)
 			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
 				t.Errorf("%s: got %v, want a refusal", name, err)
@@ -172,7 +172,7 @@ func TestGuardOnRoutes(t *testing.T) {
 	r := route("10.128.4.0/23")
 	r.Description = mark + strings.Repeat("x", 255-len(mark))
 	w := newWorld(t)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Add: []Route{r}}); err != nil {
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, r)); err != nil {
 		t.Errorf("255 bytes of description: got %v", err)
 	}
 }

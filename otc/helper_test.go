@@ -82,7 +82,7 @@ func (w *world) read() error {
 
 // write adds a route.
 func (w *world) write() error {
-	return w.client.UpdateRoutes(w.t.Context(), otctest.TableID, Changes{Add: []Route{route("10.128.4.0/23")}})
+	return w.client.UpdateRoutes(w.t.Context(), otctest.TableID, Ops(Add, route("10.128.4.0/23")))
 }
 
 // mustRead is for calls that are only there to come before others.

@@ -126,71 +126,66 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	return answer.RouteTable.table(), nil
 }
 
-// Changes is one delta of a route table; routes it does not name stay as they
-// are. It is the body of the PUT.
-type Changes struct {
-	Add []Route
-	Mod []Route // addressed by destination; type, next hop and description are replaced
-	Del []Route
+// An OpKind says what an [Op] does with a route.
+type OpKind string
+
+// The operations of a PUT. Modify and Delete address an entry by its destination
+// alone (VPC API, updating a route table).
+const (
+	Add    OpKind = "add"
+	Modify OpKind = "modify" // type, next hop and description are replaced
+	Delete OpKind = "delete"
+)
+
+// An Op is one operation on a route table. It is a value: == and map keys work.
+type Op struct {
+	Kind OpKind
+	Route
 }
 
-// Empty reports whether there is nothing to do.
-func (ch Changes) Empty() bool { return ch.Len() == 0 }
+// String returns "add 10.128.4.0/23 → a4c7…" or "delete 10.128.8.0/23".
+func (op Op) String() string {
+	if op.Kind == Delete {
+		return string(op.Kind) + " " + op.spelled()
+	}
+	return string(op.Kind) + " " + op.Route.String()
+}
 
-// Len returns the number of operations.
-func (ch Changes) Len() int { return len(ch.Add) + len(ch.Mod) + len(ch.Del) }
+// Changes is one delta of a route table, in the order in which it is cut into
+// several PUTs; routes it does not name stay as they are. It is the body of the
+// PUT.
+type Changes []Op
 
-// Equal reports whether both name the same operations in the same order.
-func (ch Changes) Equal(o Changes) bool {
-	return slices.Equal(ch.Add, o.Add) && slices.Equal(ch.Mod, o.Mod) && slices.Equal(ch.Del, o.Del)
+// Ops returns one operation of that kind for each route.
+func Ops(kind OpKind, routes ...Route) Changes {
+	ch := make(Changes, 0, len(routes))
+	for _, r := range routes {
+		ch = append(ch, Op{kind, r})
+	}
+	return ch
+}
+
+// Routes returns the routes of the operations of that kind.
+func (ch Changes) Routes(kind OpKind) (routes []Route) {
+	for _, op := range ch {
+		if op.Kind == kind {
+			routes = append(routes, op.Route)
+		}
+	}
+	return routes
 }
 
 // String returns the changes in one line, for example
 // "add 10.128.4.0/23 → a4c7…, delete 10.128.8.0/23".
 func (ch Changes) String() string {
-	var s []string
-	for _, r := range ch.Add {
-		s = append(s, "add "+r.String())
-	}
-	for _, r := range ch.Mod {
-		s = append(s, "modify "+r.String())
-	}
-	for _, r := range ch.Del {
-		s = append(s, "delete "+r.spelled())
-	}
-	if len(s) == 0 {
+	if len(ch) == 0 {
 		return "no change"
 	}
+	s := make([]string, 0, len(ch))
+	for _, op := range ch {
+		s = append(s, op.String())
+	}
 	return strings.Join(s, ", ")
-}
-
-// Split cuts the changes into deltas of at most n operations: what is added and
-// modified goes before what is deleted, so that no destination is without a
-// route in between.
-func (ch Changes) Split(n int) []Changes {
-	if n <= 0 || ch.Len() <= n {
-		return []Changes{ch}
-	}
-	var parts []Changes
-	room := func() *Changes {
-		if len(parts) == 0 || parts[len(parts)-1].Len() == n {
-			parts = append(parts, Changes{})
-		}
-		return &parts[len(parts)-1]
-	}
-	for _, r := range ch.Add {
-		p := room()
-		p.Add = append(p.Add, r)
-	}
-	for _, r := range ch.Mod {
-		p := room()
-		p.Mod = append(p.Mod, r)
-	}
-	for _, r := range ch.Del {
-		p := room()
-		p.Del = append(p.Del, r)
-	}
-	return parts
 }
 
 // MarshalJSON writes {"routetable":{"routes":{"add":[…],"mod":[…],"del":[…]}}}
@@ -203,12 +198,6 @@ func (ch Changes) MarshalJSON() ([]byte, error) {
 		NextHop     string `json:"nexthop,omitempty"`
 		Description string `json:"description,omitempty"`
 	}
-	full := func(routes []Route) (out []route) {
-		for _, r := range routes {
-			out = append(out, route{r.Type, r.spelled(), r.NextHop, r.Description})
-		}
-		return out
-	}
 	var body struct {
 		RouteTable struct {
 			Routes struct {
@@ -218,10 +207,17 @@ func (ch Changes) MarshalJSON() ([]byte, error) {
 			} `json:"routes"`
 		} `json:"routetable"`
 	}
-	body.RouteTable.Routes.Add = full(ch.Add)
-	body.RouteTable.Routes.Mod = full(ch.Mod)
-	for _, r := range ch.Del {
-		body.RouteTable.Routes.Del = append(body.RouteTable.Routes.Del, route{Destination: r.spelled()})
+	into := &body.RouteTable.Routes
+	for _, op := range ch {
+		full := route{op.Type, op.spelled(), op.NextHop, op.Description}
+		switch op.Kind {
+		case Add:
+			into.Add = append(into.Add, full)
+		case Modify:
+			into.Mod = append(into.Mod, full)
+		case Delete:
+			into.Del = append(into.Del, route{Destination: op.spelled()})
+		}
 	}
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -255,28 +251,30 @@ func (c *Client) UpdateRoutes(ctx context.Context, id string, ch Changes) error 
 // strictly inside an allowed range and is named once, what is added is spelled
 // canonically, and what is written is an ecs route to a server.
 func (ch Changes) guard(allowed []netip.Prefix) error {
-	if ch.Empty() {
+	if len(ch) == 0 {
 		return fmt.Errorf("%w: no change", ErrGuard)
 	}
 	seen := map[netip.Prefix]bool{}
-	for i, r := range slices.Concat(ch.Add, ch.Mod, ch.Del) {
-		p := ParseDestination(r.spelled()) // what the cloud will read
+	for _, op := range ch {
+		p := ParseDestination(op.spelled()) // what the cloud will read
 		switch {
-		case p != r.Destination, i < len(ch.Add) && r.spelled() != p.String():
-			return fmt.Errorf("%w: %s is spelled %q", ErrGuard, r.Destination, r.spelled())
+		case p != op.Destination, op.Kind == Add && op.spelled() != p.String():
+			return fmt.Errorf("%w: %s is spelled %q", ErrGuard, op.Destination, op.spelled())
 		case !Inside(p, allowed):
-			return fmt.Errorf("%w: %s is not strictly inside a permitted range", ErrGuard, r.spelled())
+			return fmt.Errorf("%w: %s is not strictly inside a permitted range", ErrGuard, op.spelled())
 		case seen[p]:
 			return fmt.Errorf("%w: two operations on %s", ErrGuard, p)
+		case op.Kind != Delete && !op.writable():
+			return fmt.Errorf("%w: %s is not a well-formed ecs route (type %q, description %q)", ErrGuard, op.Route, op.Type, op.Description)
 		}
 		seen[p] = true
 	}
-	for _, r := range slices.Concat(ch.Add, ch.Mod) {
-		if r.Type != TypeECS || !IsUUID(r.NextHop) || len(r.Description) > maxDescription || strings.ContainsAny(r.Description, "<>") {
-			return fmt.Errorf("%w: %s is not a well-formed ecs route (type %q, description %q)", ErrGuard, r, r.Type, r.Description)
-		}
-	}
 	return nil
+}
+
+// writable reports whether a route is one that this program may write.
+func (r Route) writable() bool {
+	return r.Type == TypeECS && IsUUID(r.NextHop) && len(r.Description) <= maxDescription && !strings.ContainsAny(r.Description, "<>")
 }
 
 // Inside reports whether p lies strictly inside one of the ranges: a part of it,

@@ -118,12 +118,12 @@ func TestChangesOnTheWire(t *testing.T) {
 		ch   Changes
 		want string
 	}{
-		{"add", Changes{Add: []Route{route("10.128.4.0/23")}},
+		{"add", Ops(Add, route("10.128.4.0/23")),
 			`{"add":[{"type":"ecs","destination":"10.128.4.0/23","nexthop":"` + one + `","description":"` + mark + `"}]}`},
-		{"mod in the table's spelling", Changes{Mod: []Route{spelled}},
+		{"mod in the table's spelling", Ops(Modify, spelled),
 			`{"mod":[{"type":"ecs","destination":"10.128.8.9/23","nexthop":"` + one + `","description":"` + mark + `"}]}`},
-		{"del in the table's spelling", Changes{Del: []Route{spelled}}, `{"del":[{"destination":"10.128.8.9/23"}]}`},
-		{"a move and a description", Changes{Add: []Route{described}, Del: []Route{route("10.128.6.0/23")}},
+		{"del in the table's spelling", Ops(Delete, spelled), `{"del":[{"destination":"10.128.8.9/23"}]}`},
+		{"a move and a description", slices.Concat(Ops(Add, described), Ops(Delete, route("10.128.6.0/23"))),
 			`{"add":[{"type":"ecs","destination":"fd01:0:0:4::/64","nexthop":"` + one + `","description":"otc-route-manager \"ü\" & co"}],` +
 				`"del":[{"destination":"10.128.6.0/23"}]}`},
 	} {
@@ -160,7 +160,7 @@ func TestUpdateIgnoresTheAnswer(t *testing.T) {
 func TestOwnSpellingOfTheTable(t *testing.T) {
 	w := newWorld(t)
 	w.Set(func(k *otctest.Knobs) { k.Respell, k.ExactSpelling = otctest.LongForm, true })
-	add := Changes{Add: []Route{route("fd01:0:0:4::/64"), route("fd01:0:0:8::/64")}}
+	add := Ops(Add, route("fd01:0:0:4::/64"), route("fd01:0:0:8::/64"))
 	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, add); err != nil {
 		t.Fatal(err)
 	}
@@ -169,11 +169,11 @@ func TestOwnSpellingOfTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := slices.DeleteFunc(table.Routes, func(r Route) bool { return r.Type != TypeECS })
-	if len(ours) != 2 || ours[0].Destination != add.Add[0].Destination || ours[0].Spelling == ours[0].Destination.String() {
+	if len(ours) != 2 || ours[0].Destination != add[0].Destination || ours[0].Spelling == ours[0].Destination.String() {
 		t.Fatalf("got %+v, want two routes in another spelling", ours)
 	}
 	ours[0].NextHop = two
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Changes{Mod: ours[:1], Del: ours[1:]}); err != nil {
+	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Modify, ours[:1]...), Ops(Delete, ours[1:]...))); err != nil {
 		t.Errorf("got %v", err)
 	}
 	if got := w.Routes(otctest.TableID); len(got) != 1 || got[0].NextHop != two {

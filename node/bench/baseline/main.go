@@ -118,7 +118,7 @@ func (p *poller) poll(ctx context.Context) error {
 		return err
 	}
 	plan := node.MakePlan(node.Question{Wanted: wanted, Self: p.id, NodeName: p.name, Ranges: p.ranges, Table: table.Routes})
-	if plan.Changes.Empty() {
+	if len(plan.Changes) == 0 {
 		return nil
 	}
 	return p.cloud.UpdateRoutes(ctx, p.table, plan.Changes)
