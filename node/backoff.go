@@ -57,7 +57,7 @@ func hopeless(err error) bool {
 		return errors.Is(err, otc.ErrGuard)
 	}
 	if _, refused := errors.AsType[refusedError](err); refused {
-		return e.Code != "VPC.2812" // "exists already", though the table did not show it: a stale read
+		return !e.Stale
 	}
 	return e.Reaction == otc.Permanent || e.Reaction == otc.Quota || e.Reaction == otc.Relogin
 }

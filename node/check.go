@@ -196,7 +196,7 @@ func (c *checker) findInstance(ctx context.Context) {
 			c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", server.VPCID, view.ID, view.VPCID)
 		}
 	}
-	if _, err := c.cloud.Server(ctx, server.ID); isForbidden(err) { // the list found it
+	if _, err := c.cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
 		c.note("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
 	}
 }
@@ -221,7 +221,7 @@ func (c *checker) network(ctx context.Context) {
 		return
 	}
 	ports, err := c.cloud.Ports(ctx, c.instance.ID)
-	if err != nil && !isForbidden(err) {
+	if err != nil && !otc.IsForbidden(err) {
 		c.note("subnet and source/destination check: unknown: %s", withRequest(err))
 		return
 	}

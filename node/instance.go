@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,7 +68,7 @@ func byID(ctx context.Context, cloud Cloud, f Facts, notes *[]string) (otc.Serve
 		switch {
 		case otc.IsNotFound(err):
 			*notes = append(*notes, "there is no server "+id)
-		case isForbidden(err):
+		case otc.IsForbidden(err):
 			return otc.Server{}, false, nil
 		case err != nil:
 			return otc.Server{}, false, err
@@ -103,11 +102,6 @@ func byAddress(ctx context.Context, cloud Cloud, addresses []netip.Addr) ([]otc.
 		}
 	}
 	return all, nil
-}
-
-func isForbidden(err error) bool {
-	e, ok := errors.AsType[*otc.Error](err)
-	return ok && e.Status == http.StatusForbidden
 }
 
 func ids(servers []otc.Server) string {

@@ -216,7 +216,7 @@ func (c *flapping) UpdateRoutes(context.Context, string, otc.Changes) error {
 	if c.calls++; c.calls > 1000 { // it would go on for ever
 		return &otc.Error{Service: "vpc", Status: 403}
 	}
-	return &otc.Error{Service: "vpc", Status: 400, Code: "VPC.2809", Reaction: otc.Reread}
+	return &otc.Error{Service: "vpc", Status: 400, Code: "VPC.2809", Reaction: otc.Rejected}
 }
 
 // TestFlapping: a table that looks different each time is not a reason to hammer.

@@ -184,8 +184,8 @@ func client(transport http.RoundTripper) *otc.Client {
 // TestReadmeAnswers: for each answer in the README's table the program does what
 // the column Then says, and no code that it knows is left out.
 func TestReadmeAnswers(t *testing.T) {
-	then := map[string][]otc.Reaction{"pause": {otc.Refused}, "slow": {otc.Permanent, otc.Quota}, "retry": {otc.Transient},
-		"wait": {otc.Throttled}, "login": {otc.Relogin}, "reread": {otc.Reread}, "split": {otc.Split}}
+	then := map[string][]otc.Reaction{"pause": {otc.LoginRefused}, "slow": {otc.Permanent, otc.Quota}, "retry": {otc.Transient},
+		"wait": {otc.Throttled}, "login": {otc.Relogin}, "reread": {otc.Rejected, otc.Conflict}, "split": {otc.Split}}
 	part := section(t, "### OTC answers")
 	for _, row := range rows(part) {
 		if len(row) != 4 || then[row[2]] == nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"net/netip"
 	"slices"
 	"time"
@@ -200,22 +199,23 @@ func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Chan
 		case reaction == otc.Transient:
 			a.lost = err
 			return nil
-		case reaction == otc.Throttled && a.held < maxHeld && retryAfter(err) <= time.Minute:
+		case reaction == otc.Throttled && a.held < maxHeld && otc.RetryAfter(err) <= time.Minute:
 			a.held++
-			return wait(ctx, cmp.Or(retryAfter(err), 10*time.Second+rand.N(50*time.Second)))
+			return wait(ctx, cmp.Or(otc.RetryAfter(err), 10*time.Second+rand.N(50*time.Second)))
 		}
 		r.count(part, true, "error")
+		rejected := reaction == otc.Rejected || reaction == otc.Split
 		switch {
 		case reaction == otc.Split && a.limit == 0:
 			a.limit = 5
-		case status(err) == http.StatusConflict && reaction == otc.Reread && a.pauses < maxPauses:
+		case reaction == otc.Conflict && a.pauses < maxPauses:
 			return a.pause(ctx)
-		case status(err) == http.StatusBadRequest && len(part) > 1 && a.limit == 5 && reaction != otc.Quota:
+		case rejected && len(part) > 1 && a.limit == 5:
 			a.limit = 1
-		case status(err) == http.StatusBadRequest && len(part) > 1 && reaction != otc.Quota:
+		case rejected && len(part) > 1:
 			a.spoilt = ch // by one bad route, or the table has changed meanwhile
 			a.spoils++
-		case status(err) == http.StatusBadRequest && reaction != otc.Quota:
+		case rejected:
 			a.refused[part[0]] = err
 		default:
 			return err
@@ -278,20 +278,6 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-func retryAfter(err error) time.Duration {
-	if e, ok := errors.AsType[*otc.Error](err); ok {
-		return e.RetryAfter
-	}
-	return 0
-}
-
-func status(err error) int {
-	if e, ok := errors.AsType[*otc.Error](err); ok {
-		return e.Status
-	}
-	return 0
 }
 
 // applied notes what the cloud has taken.

@@ -24,6 +24,7 @@ type Error struct {
 	RequestID  string        // for the provider's support; may be ""
 	RetryAfter time.Duration // what the answer asked for; 0: nothing
 	Reaction   Reaction      // what may be done about it, by the policy table
+	Stale      bool          // the request did not fit what the table held; another read may cure it
 	Cure       string        // what a person can do; may be ""
 	Err        error         // the transport's error, if there was no answer
 }
@@ -66,6 +67,22 @@ func IsNotFound(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Status == http.StatusNotFound &&
 		(e.Code == "Ecs.0114" || e.Code == "Ecs.0614" || e.Code == "itemNotFound")
+}
+
+// IsForbidden reports whether err is a 403: the user lacks a permission, or more.
+func IsForbidden(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusForbidden
+}
+
+// RetryAfter returns how long the answer behind err asks to wait, at most one
+// hour; 0 if it asks for nothing.
+func RetryAfter(err error) time.Duration {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		return 0
+	}
+	return e.RetryAfter
 }
 
 // ReactionTo returns how err may be reacted to: by the policy table if the cloud

@@ -11,19 +11,20 @@ type Reaction int
 // The reactions, one layer each: this package handles Transient on GET,
 // Throttled on all but PUT, and Relogin; the rest is for the caller.
 const (
-	Permanent Reaction = iota // the same request fails again until somebody changes something
-	Transient                 // GET: again soon; PUT: it may have been applied, read before anything else
-	Throttled                 // not executed; wait what was asked for, else 10 to 60 s
-	Relogin                   // the token is refused: one new login
-	Refused                   // login refused: no further attempt with these credentials for 15 minutes
-	Reread                    // the request no longer fits what the cloud has: read and plan again
-	Split                     // too many operations in one request: at most 5
-	Quota                     // full: somebody has to make room
+	Permanent    Reaction = iota // the same request fails again until somebody changes something
+	Transient                    // GET: again soon; PUT: it may have been applied, read before anything else
+	Throttled                    // not executed; wait what was asked for, else 10 to 60 s
+	Relogin                      // the token is refused: one new login
+	LoginRefused                 // no further attempt with these credentials for 15 minutes
+	Rejected                     // PUT, 400: one of the routes is not taken, or the table has moved on
+	Conflict                     // PUT, 409: somebody else is at it; read and plan again
+	Split                        // too many operations in one request: at most 5
+	Quota                        // full: somebody has to make room
 )
 
 // String returns the reaction's name in lower case.
 func (r Reaction) String() string {
-	return [...]string{"permanent", "transient", "throttled", "relogin", "refused", "reread", "split", "quota"}[r]
+	return [...]string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "split", "quota"}[r]
 }
 
 // A rule says how to react to one kind of answer. Empty fields match anything.
@@ -34,6 +35,7 @@ type rule struct {
 	code      string // "VPC.2812"; the gateway's codes without their APIG or APIGW prefix: ".0308"
 	message   string // lower-case substring
 	reaction  Reaction
+	stale     bool // the request did not fit what the table held
 	cure      string
 }
 
@@ -56,8 +58,8 @@ const (
 func policy() []rule {
 	return []rule{
 		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is final.
-		{operation: "login", status: 401, code: "IAM.0061", reaction: Refused, cure: "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"},
-		{operation: "login", status: 401, reaction: Refused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets); five refusals in a row lock the user"},
+		{operation: "login", status: 401, code: "IAM.0061", reaction: LoginRefused, cure: "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"},
+		{operation: "login", status: 401, reaction: LoginRefused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets); five refusals in a row lock the user"},
 		{operation: "login", status: 403, code: "IAM.0081", reaction: Permanent, cure: "the user may only use the console: allow programmatic access in IAM"},
 		{operation: "login", status: 403, code: "IAM.0082", reaction: Permanent, cure: "the user is disabled: enable it in IAM"},
 		{operation: "login", status: 403, reaction: Permanent, cure: "the user may not log in to this project: check OS_PROJECT_NAME and the user's groups in IAM"},
@@ -85,9 +87,9 @@ func policy() []rule {
 		// What a PUT on a route table meets.
 		{status: 400, code: "VPC.2800", reaction: Split},
 		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: cureFull},
-		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Reread},
-		{operation: opUpdateTable, status: 409, reaction: Reread},
-		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Reread, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
+		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Rejected, stale: true, cure: cureWriter},
+		{operation: opUpdateTable, status: 409, reaction: Conflict, cure: cureWriter},
+		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Rejected, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
 		{status: 409, message: "quota", reaction: Quota, cure: cureFull},
 
 		// 400 that is a passing failure behind the API.
@@ -103,6 +105,10 @@ func policy() []rule {
 		{code: ".0104", reaction: Transient},
 		{code: ".0105", reaction: Transient},
 		{code: ".0106", reaction: Transient},
+
+		// What else is wrong with a PUT may be one of its routes.
+		{operation: opUpdateTable, status: 400, code: "VPC.0007", reaction: Rejected, cure: cureProject},
+		{operation: opUpdateTable, status: 400, reaction: Rejected, cure: cureUnknown},
 
 		// Configuration and permissions.
 		{status: 400, code: "VPC.0007", reaction: Permanent, cure: cureProject},
@@ -146,11 +152,11 @@ func gatewayCode(code string) string {
 	return "-"
 }
 
-// decide fills in Reaction and Cure.
+// decide fills in Reaction, Stale and Cure.
 func (e *Error) decide() {
 	for _, r := range policy() {
 		if r.matches(e) {
-			e.Reaction, e.Cure = r.reaction, r.cure
+			e.Reaction, e.Stale, e.Cure = r.reaction, r.stale, r.cure
 			break
 		}
 	}
@@ -170,8 +176,6 @@ func usualCure(e *Error) string {
 		return cureOutage
 	case e.Reaction == Throttled:
 		return cureBusy
-	case e.Reaction == Reread:
-		return cureWriter
 	case e.Reaction == Permanent && e.Status != http.StatusNotFound:
 		return cureUnknown
 	}

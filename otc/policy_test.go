@@ -34,10 +34,10 @@ func documented() []answer {
 	return []answer{
 		// IAM
 		{login, 400, "IAM.0007 IAM.0011 IAM.0072 IAM.0073 IAM.1101", 0, "", Permanent, "OS_DOMAIN_NAME"},
-		{login, 401, "", iam, "Unauthorized", Refused, "OS_PASSWORD"},
-		{login, 401, "IAM.0001 IAM.0062 IAM.0063 IAM.0064", 0, "", Refused, "OS_PASSWORD"},
-		{login, 401, "IAM.0061", 0, "", Refused, "locked for 15 minutes"},
-		{login, 401, "APIGW.0301 APIGW.0307", gw, "", Refused, ""},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "OS_PASSWORD"},
+		{login, 401, "IAM.0001 IAM.0062 IAM.0063 IAM.0064", 0, "", LoginRefused, "OS_PASSWORD"},
+		{login, 401, "IAM.0061", 0, "", LoginRefused, "locked for 15 minutes"},
+		{login, 401, "APIGW.0301 APIGW.0307", gw, "", LoginRefused, ""},
 		{login, 403, "IAM.0002 IAM.0003 IAM.0083", 0, "", Permanent, "may not log in"},
 		{login, 403, "IAM.0081", 0, "", Permanent, "programmatic access"},
 		{login, 403, "IAM.0082", 0, "", Permanent, "disabled"},
@@ -73,9 +73,12 @@ func documented() []answer {
 		{get, 500, "VPC.0105 VPC.0106 VPC.0111", 0, "", Transient, ""},
 		{put, 500, "VPC.0105", 0, "", Transient, ""},
 		{put, 400, "VPC.2800", 0, "The num of routes to update is more than 5.", Split, ""},
-		{put, 400, "VPC.2809", 0, "NeutronError", Reread, "overlap"},
-		{put, 400, "VPC.2812", 0, "", Reread, ""},
-		{put, 409, "VPC.2812 VPC.0105", 0, "", Reread, ""},
+		{put, 400, "VPC.2809", 0, "NeutronError", Rejected, "overlap"},
+		{put, 400, "VPC.2812", 0, "", Rejected, ""},
+		{put, 400, "VPC.0007", 0, "", Rejected, "different projects"},
+		{put, 400, "VPC.0002 VPC.1207 VPC.2810 APIGW.0201", 0, "", Rejected, "request id"},
+		{put, 400, "Ecs.1000 APIGW.0104", 0, "", Transient, ""},
+		{put, 409, "VPC.2812 VPC.0105", 0, "", Conflict, ""},
 		{put, 409, "VPC.0114 VPC.0604", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
 		{put, 400, "VPC.2809", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
 		{put, 405, "APIGW.0501 APIGW.0502", gw, "The API quota has been used up", Permanent, ""},
@@ -128,7 +131,7 @@ func documented() []answer {
 		{get, 405, "", otctest.ShapeHTML, "", Permanent, ""},
 		{get, 407, "", otctest.ShapeEmpty, "", Permanent, ""},
 		{get, 408, "", otctest.ShapeEmpty, "", Transient, ""},
-		{put, 409, "", otctest.ShapeEmpty, "", Reread, ""},
+		{put, 409, "", otctest.ShapeEmpty, "", Conflict, ""},
 		{get, 502, "", otctest.ShapeHTML, "", Transient, ""},
 		{put, 504, "", otctest.ShapeHTML, "", Transient, ""},
 		{get, 302, "", otctest.ShapeHTML, "", Permanent, ""},
@@ -188,8 +191,14 @@ func (w *world) checkPolicy(a answer, code string) {
 	if e.Cure == "" && a.want != Split && a.status != http.StatusNotFound {
 		t.Error("nobody is told what to do about it")
 	}
-	if _, refused := errors.AsType[*LoginRefusedError](err); refused != (a.want == Refused) {
+	if _, refused := errors.AsType[*LoginRefusedError](err); refused != (a.want == LoginRefused) {
 		t.Errorf("got %T", err)
+	}
+	if want := a.op == otctest.OpTableUpdate && a.status == 400 && code == "VPC.2812"; e.Stale != want {
+		t.Errorf("got stale %v, want %v", e.Stale, want)
+	}
+	if got, want := IsForbidden(err), a.status == http.StatusForbidden; got != want {
+		t.Errorf("IsForbidden is %v, want %v", got, want)
 	}
 	gone := []string{"Ecs.0114", "Ecs.0614", "itemNotFound"}
 	if got, want := IsNotFound(err), e.Status == 404 && slices.Contains(gone, e.Code); got != want {
@@ -204,13 +213,13 @@ func TestReactionTo(t *testing.T) {
 	}{
 		{errors.New("x"), Transient},
 		{fmt.Errorf("x: %w", ErrGuard), Permanent},
-		{&LoginRefusedError{Err: &Error{Reaction: Refused}}, Refused},
+		{&LoginRefusedError{Err: &Error{Reaction: LoginRefused}}, LoginRefused},
 	} {
 		if got := ReactionTo(tt.err); got != tt.want {
 			t.Errorf("%v: got %v, want %v", tt.err, got, tt.want)
 		}
 	}
-	for r, want := range []string{"permanent", "transient", "throttled", "relogin", "refused", "reread", "split", "quota"} {
+	for r, want := range []string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "split", "quota"} {
 		if got := Reaction(r).String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

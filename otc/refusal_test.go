@@ -21,7 +21,7 @@ func TestR7OneLoginPerCredentials(t *testing.T) {
 			}
 			for _, err := range errs {
 				refused, ok := errors.AsType[*LoginRefusedError](err)
-				if !ok || ReactionTo(err) != Refused || !refused.Until.After(time.Now()) {
+				if !ok || ReactionTo(err) != LoginRefused || !refused.Until.After(time.Now()) {
 					t.Fatalf("got %v, want a refused login with a time in the future", err)
 				}
 			}
@@ -118,7 +118,7 @@ func TestR7RefusedWhileReplacingAToken(t *testing.T) {
 		w.SetPassword("a new one")
 		w.RevokeTokens()
 		for range 30 {
-			if e := asError(t, w.read()); e.Reaction != Refused {
+			if e := asError(t, w.read()); e.Reaction != LoginRefused {
 				t.Errorf("got %v, want a refused login", e)
 			}
 			pass(20 * time.Second)
@@ -139,7 +139,7 @@ func TestR7RefusedWhileRenewing(t *testing.T) {
 		every(10*time.Second, 3*time.Minute, w.mustRead)
 		w.wantCalls(otctest.OpLogin, 2)
 		pass(2 * time.Minute)
-		if e := asError(t, w.read()); e.Reaction != Refused {
+		if e := asError(t, w.read()); e.Reaction != LoginRefused {
 			t.Errorf("got %v, want a refused login", e)
 		}
 		w.wantCalls(otctest.OpLogin, 2)

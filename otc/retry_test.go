@@ -104,19 +104,6 @@ func TestWriteIsNotRepeated(t *testing.T) {
 			})
 		})
 	}
-	for name, f := range map[string]otctest.Fault{
-		"409":      {Status: 409},
-		"VPC.2812": {Status: 400, Code: "VPC.2812"},
-		"VPC.2809": {Status: 400, Code: "VPC.2809"},
-	} {
-		w := newWorld(t)
-		f.Op = otctest.OpTableUpdate
-		w.Fail(f)
-		if err := w.write(); ReactionTo(err) != Reread {
-			t.Errorf("%s: got %v, want to read again", name, err)
-		}
-		w.wantCalls(otctest.OpTableUpdate, 1)
-	}
 }
 
 // What the gateway throttled was not carried out; it is repeated when the gateway
@@ -164,7 +151,7 @@ func TestThrottling(t *testing.T) {
 					t.Errorf("got %v", err)
 				}
 				if tt.most == 0 {
-					if e := asError(t, err); e.RetryAfter != tt.told || e.Status != tt.status {
+					if e := asError(t, err); RetryAfter(err) != tt.told || e.Status != tt.status {
 						t.Errorf("got %v, Retry-After %v; want status %d, %v", e, e.RetryAfter, tt.status, tt.told)
 					}
 				}

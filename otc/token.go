@@ -120,7 +120,7 @@ func (c *Client) login(ctx context.Context) (*session, error) {
 		c.refused = nil
 	}
 	s, err := c.postToken(ctx, user, password)
-	if e, ok := errors.AsType[*Error](err); ok && e.Reaction == Refused {
+	if e, ok := errors.AsType[*Error](err); ok && e.Reaction == LoginRefused {
 		pause := loginPause + rand.N(loginPause/5)
 		c.refused = &refusal{user, password, &LoginRefusedError{Err: e, Until: time.Now().Add(pause)}}
 		return nil, c.refused.err
