@@ -75,7 +75,10 @@ func (s *Server) respond(ctx context.Context, c *call) (answer, error) {
 		return answer{}, err
 	}
 	var a answer
-	if f.Applied {
+	switch {
+	case f.Late > 0:
+		s.postpone(c)
+	case f.Applied:
 		a = s.handle(c)
 	}
 	if err := f.stall(ctx); err != nil {
@@ -97,15 +100,35 @@ func (s *Server) respond(ctx context.Context, c *call) (answer, error) {
 func (s *Server) handle(c *call) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.do == nil {
-		return c.notFound()
-	}
-	if c.service != serviceIAM {
-		if a, ok := s.refuse(c); ok {
-			return a
-		}
+	if a, refused := s.admit(c); refused {
+		return a
 	}
 	return c.do(s, c)
+}
+
+// postpone lets the call in now, if it is let in, and carries it out later.
+func (s *Server) postpone(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, refused := s.admit(c); refused {
+		return
+	}
+	time.AfterFunc(c.fault.Late, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		c.do(s, c)
+	})
+}
+
+// admit answers a call that does not get as far as a service.
+func (s *Server) admit(c *call) (answer, bool) {
+	switch {
+	case c.do == nil:
+		return c.notFound(), true
+	case c.service == serviceIAM:
+		return answer{}, false
+	}
+	return s.refuse(c)
 }
 
 // wait returns after d, or with an error as soon as ctx is done.

@@ -4,8 +4,8 @@
 //
 // A [Server] is an http.Handler for a real socket and an http.RoundTripper for
 // tests whose clock testing/synctest holds: it waits with package time only,
-// gives up when a request's context is done, and starts no goroutine. State
-// goes in by methods such as [Server.AddServer], the route table comes out by
+// gives up when a request's context is done, and starts no goroutine but the
+// timer of a request that a [Fault] makes late. State goes in by methods such as [Server.AddServer], the route table comes out by
 // [Server.Routes], and [Server.Requests] tells what was asked.
 //
 //	cloud := otctest.New()
@@ -71,4 +71,6 @@
 //	38  slow, cut and broken answers                   Fault.Delay, Hang, Slow, Truncate, Keep, Reset
 //	39  IAM fails over                                 Fault{Op: OpLogin, Status: 410 or 503}
 //	40  table gone, or API gone                        DeleteTable; Knobs.NoTableAPI
+//	42  a PUT is executed after the client gave up     Fault.Late, alone or with Status, Err or Reset
+//	43  a late delete takes a new owner's route        Fault.Late; Fault.Before with PutRoute
 package otctest

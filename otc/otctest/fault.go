@@ -31,6 +31,7 @@ type Fault struct {
 	Applied    bool          // the request takes effect first, then its answer is delayed, replaced or lost
 	ApplyFirst int           // table.update: that many operations take effect, then comes the error
 	Delay      time.Duration // before the request takes effect, or after it if Applied
+	Late       time.Duration // the request takes effect after the request arrived it takes effect, whatever has happened since
 	Hang       bool          // no answer until the client gives up
 	Reset      bool          // the connection is reset
 	Err        error         // RoundTrip returns it; a socket is reset
@@ -93,7 +94,7 @@ func (s *Server) take(r Request) Fault {
 
 // replaces reports whether the request must not take effect by itself.
 func (f Fault) replaces() bool {
-	return f.ApplyFirst == 0 && (f.Status != 0 || f.Body != nil || f.Err != nil || f.Reset || f.Hang)
+	return f.ApplyFirst == 0 && (f.Late > 0 || f.Status != 0 || f.Body != nil || f.Err != nil || f.Reset || f.Hang)
 }
 
 // answers reports whether the fault brings its own answer.
@@ -105,13 +106,13 @@ func (f Fault) stall(ctx context.Context) error {
 		return err
 	}
 	switch {
-	case f.Hang:
-		<-ctx.Done()
-		return ctx.Err()
 	case f.Err != nil:
 		return f.Err
 	case f.Reset:
 		return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	case f.Hang, f.Late > 0 && !f.answers():
+		<-ctx.Done()
+		return ctx.Err()
 	}
 	return nil
 }

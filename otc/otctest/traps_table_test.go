@@ -1,6 +1,9 @@
 package otctest
 
 import (
+	"context"
+	"errors"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -142,6 +145,18 @@ func refusalTraps() []trap {
 	}
 }
 
+// late lets a PUT meet the fault and gives up on it after 20 s.
+func (b *bed) late(f Fault, words string) got {
+	b.t.Helper()
+	f.Op = OpTableUpdate
+	b.Fail(f)
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	defer cancel()
+	c := *b
+	c.ctx = ctx
+	return c.put(words)
+}
+
 // changeTraps are about others who change a route table.
 func changeTraps() []trap {
 	return []trap{
@@ -163,6 +178,26 @@ func changeTraps() []trap {
 			b.table("10.4.0.0/16")
 			b.AddServer(Instance{ID: two, Name: "worker-1"})
 			b.get(servers+"/detail?name=worker-1").want(200, two)
+		}},
+		{"42 executed late", func(t *testing.T, b *bed) {
+			equal(t, "no answer", b.late(Fault{Late: 61 * time.Second}, "add 10.3.0.0/16").err, context.DeadlineExceeded)
+			b.late(Fault{Late: 11 * time.Second, Status: 504}, "add 10.4.0.0/16").want(504)
+			equal(t, "reset", errors.Is(b.late(Fault{Late: 21 * time.Second, Reset: true}, "add 10.5.0.0/16").err, syscall.ECONNRESET), true)
+			b.put("add 10.6.0.0/16").want(200)
+			b.RevokeTokens() // they have been looked at
+			b.late(Fault{Late: time.Second}, "add 10.7.0.0/16")
+			for _, later := range []string{"10.6.0.0/16 10.4.0.0/16", "10.6.0.0/16 10.4.0.0/16 10.5.0.0/16", "10.6.0.0/16 10.4.0.0/16 10.5.0.0/16 10.3.0.0/16"} {
+				b.table(later)
+				time.Sleep(20 * time.Second)
+			}
+		}},
+		{"43 takes the new owner's route", func(t *testing.T, b *bed) {
+			b.PutRoute(TableID, ecsRoute("10.3.0.0/16"))
+			b.late(Fault{Late: 4 * time.Second, Status: 504}, "del 10.3.0.0/16").want(504)
+			b.PutRoute(TableID, Route{"ecs", "10.3.0.0/16", two, ""})
+			b.table("10.3.0.0/16")
+			time.Sleep(5 * time.Second)
+			b.table("")
 		}},
 	}
 }

@@ -24,7 +24,7 @@ func TestTraps(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { trap.do(t, newBed(t)) })
 		})
 	}
-	equal(t, "traps", len(seen), 40)
+	equal(t, "traps", len(seen), 42)
 }
 
 // loginTraps are about passwords and tokens.
