@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -27,6 +29,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"otc-route-manager/metrics"
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/node"
 	"otc-route-manager/node/settings"
 	"otc-route-manager/otc"
@@ -124,7 +127,8 @@ func serve(ctx context.Context, cfg settings.Settings, m *meter, kube *node.Kube
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var watch watchdog
-	server := m.Server("", m.Handler(func() metrics.Status { return page(rec.Status(), m.tokenEnd.Load()) }, func() error {
+	started := time.Now()
+	server := m.Server("", m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg.Node) }, func() error {
 		return errors.Join(watch.err(), rec.Alive())
 	}))
 	served := make(chan error, 1)
@@ -191,33 +195,66 @@ func (m *meter) TokenExpiry(t time.Time) {
 }
 
 // page turns what node knows into what metrics shows.
-func page(s node.Status, tokenEnd *time.Time) metrics.Status {
-	out := metrics.Status{
-		Ready: s.Ready, InSync: s.InSync, DryRun: s.DryRun, Reason: s.Reason,
-		Node: s.Node, Instance: s.Instance, InstanceName: s.InstanceName, Version: version,
-		LastAttempt: s.LastAttempt, LastError: s.LastError, NextAttempt: s.NextAttempt,
+func page(s node.Status, tokenEnd *time.Time, started time.Time, cfg node.Config) status.Status {
+	out := status.Status{
+		Ready: s.Ready, InSync: s.InSync, DryRun: s.DryRun, Reasons: reasons(s),
+		Node: s.Node, Instance: s.Instance, InstanceName: s.InstanceName, Subnets: s.Subnets,
+		LastRead: s.LastAttempt, NextRead: s.NextAttempt,
+		Version: version, Started: started, Settings: shown(cfg),
 	}
 	if tokenEnd != nil {
-		out.TokenExpiry = *tokenEnd
-	}
-	for _, p := range s.Subnets {
-		out.Subnets = append(out.Subnets, p.String())
+		out.TokenEnd = *tokenEnd
 	}
 	for _, t := range s.Tables {
-		table := metrics.Table{ID: t.ID, Name: t.Name, State: t.State, Used: t.Used}
+		table := status.Table{ID: t.ID, Name: t.Name, State: t.State, Used: t.Used}
 		if t.Used > 0 { // it has been read: none is without the system's routes
-			table.Limit = metrics.RouteLimit
+			table.LastRead = s.LastAttempt
 		}
 		if t.Planned != "" {
 			table.Planned = strings.Split(t.Planned, ", ")
 		}
 		for _, r := range t.Routes {
-			table.Routes = append(table.Routes, metrics.Route(r))
+			table.Routes = append(table.Routes, status.Route{Destination: netip.MustParsePrefix(r.Destination), Wanted: r.Wanted, Seen: r.Seen, Note: r.Note})
 		}
 		out.Tables = append(out.Tables, table)
 	}
 	for _, c := range s.Changes {
-		out.Changes = append(out.Changes, metrics.Change(c))
+		out.Changes = append(out.Changes, status.Change(c))
 	}
 	return out
+}
+
+// reasons names every table that is not as it should be; else what holds for all.
+func reasons(s node.Status) (all []status.Reason) {
+	for _, t := range s.Tables {
+		if strings.HasPrefix(s.Reason, "route table ") && t.State != "confirmed" {
+			r := status.Reason{Table: cmp.Or(t.Name, t.ID), Text: t.State}
+			switch {
+			case strings.HasPrefix(r.Text, "conflict"):
+				r.Hint = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
+			case strings.HasPrefix(r.Text, "drifted"):
+				r.Hint = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
+			}
+			all = append(all, r)
+		}
+	}
+	if len(all) == 0 {
+		all = []status.Reason{{Text: s.Reason}}
+	}
+	if s.LastError != "" && !strings.Contains(fmt.Sprint(all), s.LastError) {
+		all = append(all, status.Reason{Text: "last error: " + s.LastError})
+	}
+	return all
+}
+
+// shown is what a reader of the page should know of the settings.
+func shown(cfg node.Config) []status.Setting {
+	return []status.Setting{
+		{Name: "CLUSTER_CIDR", Value: fmt.Sprint(cfg.Ranges)},
+		{Name: "ROUTE_TABLE_ID", Value: strings.Join(cfg.Tables, ", ")},
+		{Name: "DRY_RUN", Value: fmt.Sprint(cfg.DryRun)},
+		{Name: "DRIFT_CHECK_INTERVAL", Value: cfg.DriftInterval.String()},
+		{Name: "DRIFT_REPAIR", Value: fmt.Sprint(cfg.DriftRepair)},
+		{Name: "ORPHAN_CLEANUP", Value: fmt.Sprint(cfg.OrphanCleanup)},
+	}
 }

@@ -61,6 +61,12 @@ func calls(all []sample) []call {
 	return out
 }
 
+// limit returns how many routes a route table may hold.
+func limit(all []sample) int {
+	i := slices.IndexFunc(all, func(s sample) bool { return s.name == "route_manager_route_table_limit" })
+	return int(all[i].value)
+}
+
 // tally returns the series of a counter that are not zero, as "timeout ×2,
 // throttled ×1", or "none".
 func tally(all []sample, name string) string {

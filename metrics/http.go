@@ -8,15 +8,17 @@ import (
 	"unicode"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"otc-route-manager/metrics/status"
 )
 
 // Handler answers GET and HEAD on /metrics, /health and /, the status page.
 // Nothing can be changed through it.
 //
 // /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
-// readiness: 200 or 503 with the Reason of status. Both functions are called
+// readiness: 200 or 503 with the reasons of status. Both functions are called
 // for each request, concurrently, and must return at once.
-func (m *Metrics) Handler(status func() Status, alive func() error) http.Handler {
+func (m *Metrics) Handler(status func() status.Status, alive func() error) http.Handler {
 	page := newPage()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{
@@ -77,10 +79,10 @@ func asksReady(r *http.Request) bool {
 	return query.Has("ready") && (ready || err != nil)
 }
 
-func readyReason(s Status) string {
+func readyReason(s status.Status) string {
 	switch {
-	case s.Reason != "":
-		return s.Reason
+	case len(s.Reasons) > 0:
+		return s.Line()
 	case s.Ready:
 		return "ready"
 	}

@@ -9,10 +9,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"otc-route-manager/metrics/status"
 )
 
-func handler(s Status, alive error) http.Handler {
-	return testMetrics().Handler(func() Status { return s }, func() error { return alive })
+func handler(s status.Status, alive error) http.Handler {
+	return testMetrics().Handler(func() status.Status { return s }, func() error { return alive })
 }
 
 func ask(h http.Handler, method, target string) *http.Response {
@@ -31,12 +33,12 @@ func body(t *testing.T, r *http.Response) string {
 }
 
 func TestHealth(t *testing.T) {
-	ready := Status{Ready: true, Reason: "1 route confirmed"}
-	failing := Status{Reason: "login refused\nby\tOTC\x1b[31m"}
+	ready := status.Status{Ready: true, Reasons: []status.Reason{{Text: "1 route confirmed"}}}
+	failing := status.Status{Reasons: []status.Reason{{Text: "login refused\nby\tOTC\x1b[31m"}}}
 	wedged := errors.New("an attempt has not ended for 10m0s")
 	tests := []struct {
 		name   string
-		status Status
+		status status.Status
 		alive  error
 		target string
 		code   int
@@ -48,11 +50,11 @@ func TestHealth(t *testing.T) {
 		{"ready", ready, nil, "/health?ready=1", 200, "1 route confirmed"},
 		{"ready though wedged", ready, wedged, "/health?ready=1", 200, "1 route confirmed"},
 		{"not ready, in one line", failing, nil, "/health?ready=1", 503, "login refused by OTC\uFFFD[31m"},
-		{"ready without a reason", Status{Ready: true}, nil, "/health?ready=1", 200, "ready"},
-		{"not ready without a reason", Status{}, nil, "/health?ready=1", 503, "not ready"},
+		{"ready without a reason", status.Status{Ready: true}, nil, "/health?ready=1", 200, "ready"},
+		{"not ready without a reason", status.Status{}, nil, "/health?ready=1", 503, "not ready"},
 		{"ready=true", failing, nil, "/health?ready=true", 503, "login refused by OTC\uFFFD[31m"},
-		{"bare ready", Status{}, nil, "/health?ready", 503, "not ready"},
-		{"ready=0 is liveness", Status{}, nil, "/health?ready=0", 200, "ok"},
+		{"bare ready", status.Status{}, nil, "/health?ready", 503, "not ready"},
+		{"ready=0 is liveness", status.Status{}, nil, "/health?ready=0", 200, "ok"},
 	}
 	for _, test := range tests {
 		r := ask(handler(test.status, test.alive), "GET", test.target)
@@ -66,7 +68,7 @@ func TestHealth(t *testing.T) {
 }
 
 func TestPathsAndMethods(t *testing.T) {
-	h := handler(Status{Ready: true}, nil)
+	h := handler(status.Status{Ready: true}, nil)
 	tests := []struct {
 		method, target string
 		code           int
@@ -97,7 +99,7 @@ func TestPathsAndMethods(t *testing.T) {
 func TestMetricsAreServed(t *testing.T) {
 	m := testMetrics()
 	m.RouteChange("add", "success", 2)
-	h := m.Handler(func() Status { return Status{} }, func() error { return nil })
+	h := m.Handler(func() status.Status { return status.Status{} }, func() error { return nil })
 	got := body(t, ask(h, "GET", "/metrics"))
 	for _, want := range []string{
 		"# TYPE route_manager_route_changes_total counter\n",
@@ -119,7 +121,7 @@ func serve(t *testing.T) string {
 		t.Fatal(err)
 	}
 	m := testMetrics()
-	srv := m.Server("", handler(Status{}, nil))
+	srv := m.Server("", handler(status.Status{}, nil))
 	go srv.Serve(l)
 	t.Cleanup(func() { srv.Close() })
 	return l.Addr().String()

@@ -4,12 +4,15 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"otc-route-manager/metrics/status"
 )
 
 const (
@@ -17,23 +20,25 @@ const (
 	other = "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"
 )
 
+var subnet = netip.MustParsePrefix("10.128.4.0/23")
+
 // inSync is the Status of a Node at rest.
-func inSync(now time.Time) Status {
-	return Status{
-		Ready: true, InSync: true, Reason: "1 route confirmed",
+func inSync(now time.Time) status.Status {
+	return status.Status{
+		Ready: true, InSync: true, Reasons: []status.Reason{{Text: "1 route confirmed"}},
 		Node: "worker-1", Instance: me, InstanceName: "worker-1.example", Version: "v1.2.3",
-		Subnets: []string{"10.128.4.0/23"},
-		Tables: []Table{{ID: tableA, Name: "rtb-netops", State: "1 route confirmed", Used: 63, Limit: 200,
-			Routes: []Route{{Destination: "10.128.4.0/23", Wanted: me, Seen: me}}}},
-		LastAttempt: now.Add(-3 * time.Minute), NextAttempt: now.Add(12 * time.Minute), NextWhy: "drift check",
-		TokenExpiry: now.Add(20 * time.Hour),
-		Changes:     []Change{{now.Add(-3 * time.Minute), "success", "route 10.128.4.0/23 confirmed"}},
+		Subnets: []netip.Prefix{subnet},
+		Tables: []status.Table{{ID: tableA, Name: "rtb-netops", State: "1 route confirmed", LastRead: now.Add(-3 * time.Minute), Used: 63,
+			Routes: []status.Route{{Destination: subnet, Wanted: me, Seen: me}}}},
+		LastRead: now.Add(-3 * time.Minute), NextRead: now.Add(12 * time.Minute),
+		TokenEnd: now.Add(20 * time.Hour),
+		Changes:  []status.Change{{Time: now.Add(-3 * time.Minute), Level: "success", Text: "route 10.128.4.0/23 confirmed"}},
 	}
 }
 
-func render(t *testing.T, m *Metrics, s Status) string {
+func render(t *testing.T, m *Metrics, s status.Status) string {
 	t.Helper()
-	return body(t, ask(m.Handler(func() Status { return s }, func() error { return nil }), "GET", "/"))
+	return body(t, ask(m.Handler(func() status.Status { return s }, func() error { return nil }), "GET", "/"))
 }
 
 // text returns what a reader sees: the body without its tags, blanks folded.
@@ -46,7 +51,7 @@ func text(page string) string {
 // A pageCase changes the Status of a Node at rest, and says what the page shows then.
 type pageCase struct {
 	name   string
-	change func(*Status)
+	change func(*status.Status)
 	want   []string
 	not    []string
 }
@@ -75,27 +80,26 @@ func checkPages(t *testing.T, cases []pageCase) {
 
 func TestPageTellsState(t *testing.T) {
 	checkPages(t, []pageCase{
-		{"in sync", func(s *Status) {}, []string{
+		{"in sync", func(s *status.Status) {}, []string{
 			"OTC Route Manager v1.2.3 ✓ In sync ready 1 route confirmed Instance worker-1.example " + me,
 			"State 10.128.4.0/23 " + me + " this node " + me + " this node ✓ as wanted",
 			"3 min ago 1999-12-31 23:57:00 UTC ✓ success route 10.128.4.0/23 confirmed",
 			"As of 00:00:00 UTC",
-		}, []string{"dry run", "Planned changes", "Last error"}},
-		{"conflict", func(s *Status) { s.Ready, s.InSync, s.Reason = false, false, "conflict in rtb-netops" },
-			[]string{"✗ Not in sync not ready conflict in rtb-netops"}, nil},
-		{"login refused", func(s *Status) {
-			s.Ready, s.InSync, s.Reason, s.LastError = false, false, "login refused", "log in: 401 IAM.0062"
-		}, []string{"✗ Not in sync not ready login refused Last error: log in: 401 IAM.0062"}, nil},
-		{"the reason says the error already", func(s *Status) { s.Reason, s.LastError = "same", "same" },
-			[]string{"In sync ready same Instance"}, nil},
-		{"dry run with changes", func(s *Status) { s.InSync, s.DryRun = false, true },
+		}, []string{"dry run", "Planned changes"}},
+		{"conflict", func(s *status.Status) {
+			s.Ready, s.InSync, s.Reasons = false, false, []status.Reason{{Table: "rtb-netops", Text: "conflict", Hint: "delete it"}}
+		}, []string{"✗ Not in sync not ready route table rtb-netops: conflict; delete it Instance"}, nil},
+		{"two tables", func(s *status.Status) {
+			s.Ready, s.InSync, s.Reasons = false, false, []status.Reason{{Table: "rtb-a", Text: "full"}, {Table: "rtb-b", Text: "forbidden"}}
+		}, []string{"✗ Not in sync not ready route table rtb-a: full route table rtb-b: forbidden Instance"}, nil},
+		{"dry run with changes", func(s *status.Status) { s.InSync, s.DryRun = false, true },
 			[]string{"≠ Changes planned ready dry run: nothing is written"}, nil},
-		{"dry run without", func(s *Status) { s.DryRun = true },
+		{"dry run without", func(s *status.Status) { s.DryRun = true },
 			[]string{"✓ In sync ready dry run: nothing is written"}, nil},
-		{"dry run that fails", func(s *Status) { s.Ready, s.InSync, s.DryRun = false, false, true },
+		{"dry run that fails", func(s *status.Status) { s.Ready, s.InSync, s.DryRun = false, false, true },
 			[]string{"✗ Not in sync not ready dry run: nothing is written"}, nil},
-		{"drift", func(s *Status) { s.InSync = false }, []string{"! Not in sync ready"}, nil},
-		{"starting", func(s *Status) { *s = Status{Reason: "waiting for the Node"} }, []string{
+		{"drift", func(s *status.Status) { s.InSync = false }, []string{"! Not in sync ready"}, nil},
+		{"starting", func(s *status.Status) { *s = status.Status{Reasons: []status.Reason{{Text: "waiting for the Node"}}} }, []string{
 			"unknown node", "… Starting not ready waiting for the Node", "No route table read yet.",
 			"Recent changes of state None yet.", "No call to the cloud yet.",
 			"Sent again none Route changes none Node passes none"}, nil},
@@ -105,44 +109,44 @@ func TestPageTellsState(t *testing.T) {
 func TestPageTellsFacts(t *testing.T) {
 	start := time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 	checkPages(t, []pageCase{
-		{"all known", func(s *Status) {}, []string{
-			"Pod subnets 10.128.4.0/23 Last attempt 3 min ago 1999-12-31 23:57:00 UTC",
-			"Next attempt in 12 min 2000-01-01 00:12:00 UTC drift check",
+		{"all known", func(s *status.Status) {}, []string{
+			"Pod subnets 10.128.4.0/23 Last read 3 min ago 1999-12-31 23:57:00 UTC",
+			"Next read in 12 min 2000-01-01 00:12:00 UTC",
 			"Token ends in 20 h 2000-01-01 20:00:00 UTC"}, nil},
-		{"none known", func(s *Status) { *s = Status{} }, []string{
-			"Instance not found yet Pod subnets none yet Last attempt none yet Next attempt none planned",
+		{"none known", func(s *status.Status) { *s = status.Status{} }, []string{
+			"Instance not found yet Pod subnets none yet Last read none yet Next read none planned",
 			"Token ends no token held"}, nil},
-		{"local times", func(s *Status) { s.LastAttempt = start.In(time.FixedZone("", 7200)) },
-			[]string{"Last attempt now 2000-01-01 00:00:00 UTC"}, nil},
-		{"overdue", func(s *Status) { s.NextAttempt = start.Add(-time.Second) },
-			[]string{"Next attempt now drift check"}, nil},
-		{"token ended", func(s *Status) { s.TokenExpiry = start.Add(-25 * time.Hour) },
+		{"local times", func(s *status.Status) { s.LastRead = start.In(time.FixedZone("", 7200)) },
+			[]string{"Last read now 2000-01-01 00:00:00 UTC"}, nil},
+		{"overdue", func(s *status.Status) { s.NextRead = start.Add(-time.Second) },
+			[]string{"Next read now"}, nil},
+		{"token ended", func(s *status.Status) { s.TokenEnd = start.Add(-25 * time.Hour) },
 			[]string{"Token ends 1 d 1 h ago 1999-12-30 23:00:00 UTC"}, nil},
 	})
 }
 
 func TestPageTellsRoutes(t *testing.T) {
 	checkPages(t, []pageCase{
-		{"table", func(s *Status) {},
+		{"table", func(s *status.Status) {},
 			[]string{"Route table rtb-netops " + tableA + " 1 route confirmed 63 of 200 routes, 31 %"}, nil},
-		{"table not read", func(s *Status) { s.Tables = []Table{{ID: tableA}} },
+		{"table not read", func(s *status.Status) { s.Tables = []status.Table{{ID: tableA}} },
 			[]string{"Route table " + tableA + " not read yet", "No route wanted or seen yet."}, []string{"routes, 0 %"}},
-		{"other next hop", func(s *Status) {
-			s.Tables[0].Routes[0] = Route{"10.128.4.0/23", me, other, "type nat"}
+		{"other next hop", func(s *status.Status) {
+			s.Tables[0].Routes[0] = status.Route{Destination: subnet, Wanted: me, Seen: other, Note: "type nat"}
 		}, []string{me + " this node " + other + " ✗ differs type nat"}, nil},
-		{"missing", func(s *Status) { s.Tables[0].Routes[0].Seen = "" },
+		{"missing", func(s *status.Status) { s.Tables[0].Routes[0].Seen = "" },
 			[]string{me + " this node missing ✗ missing"}, nil},
-		{"left over", func(s *Status) { s.Tables[0].Routes[0].Wanted = "" },
+		{"left over", func(s *status.Status) { s.Tables[0].Routes[0].Wanted = "" },
 			[]string{"10.128.4.0/23 not wanted " + me + " this node ! not wanted"}, nil},
-		{"planned", func(s *Status) {
+		{"planned", func(s *status.Status) {
 			s.DryRun, s.Tables[0].Planned = true, []string{"add 10.128.4.0/23", "delete 10.128.8.0/23"}
 		}, []string{"Planned changes add 10.128.4.0/23 delete 10.128.8.0/23"}, nil},
-		{"instance not found, table not read", func(s *Status) {
-			s.Instance, s.Tables[0].Limit, s.Tables[0].Routes[0] = "", 0, Route{Destination: "10.128.4.0/23"}
+		{"instance not found, table not read", func(s *status.Status) {
+			s.Instance, s.Tables[0].LastRead, s.Tables[0].Routes[0] = "", time.Time{}, status.Route{Destination: subnet}
 		}, []string{"10.128.4.0/23 instance not found yet not read yet … not known yet"}, []string{"as wanted", "of 200 routes"}},
-		{"table not read", func(s *Status) { s.Tables[0].Limit, s.Tables[0].Routes[0].Seen = 0, "" },
+		{"table not read", func(s *status.Status) { s.Tables[0].LastRead, s.Tables[0].Routes[0].Seen = time.Time{}, "" },
 			[]string{me + " this node not read yet … not known yet"}, []string{"missing"}},
-		{"nothing planned", func(s *Status) { s.DryRun = true }, []string{"Planned changes none"}, nil},
+		{"nothing planned", func(s *status.Status) { s.DryRun = true }, []string{"Planned changes none"}, nil},
 	})
 }
 
@@ -155,7 +159,7 @@ func TestPageCounts(t *testing.T) {
 	m.Retry("throttled")
 	m.RouteChange("modify", "error", 2)
 	m.Pass("error")
-	got := text(render(t, m, Status{}))
+	got := text(render(t, m, status.Status{}))
 	want := "iam login 201 ×1 400 ms vpc get_route_table 200 ×2, 429 ×1 300 ms" +
 		" Sent again throttled ×1 Route changes modify error ×2 Node passes error ×1"
 	if !strings.Contains(got, want) {
@@ -164,9 +168,9 @@ func TestPageCounts(t *testing.T) {
 }
 
 func TestPageShowsTwentyChanges(t *testing.T) {
-	var s Status
+	var s status.Status
 	for i := range 30 {
-		s.Changes = append(s.Changes, Change{Level: "info", Text: fmt.Sprintf("change-%d.", i)})
+		s.Changes = append(s.Changes, status.Change{Level: "info", Text: fmt.Sprintf("change-%d.", i)})
 	}
 	page := render(t, testMetrics(), s)
 	if got := strings.Count(page, "change-"); got != 20 || !strings.Contains(page, "change-19.") {
@@ -185,7 +189,7 @@ func spoil(v reflect.Value, hostile string) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type() != reflect.TypeFor[time.Time]() {
+			if v.Field(i).CanSet() { // not the insides of times and prefixes
 				spoil(v.Field(i), hostile)
 			}
 		}
@@ -198,7 +202,7 @@ func TestPageEscapes(t *testing.T) {
 		`</title></style><!-- `, `{{facts}}{{node}}`, "a\u202Eb\x00c\u2028d\xff", `&lt;b&gt;`, "javascript:alert(1)",
 	} {
 		clean := inSync(time.Now())
-		clean.DryRun, clean.LastError = true, "an error"
+		clean.DryRun = true
 		clean.Tables[0].Planned = []string{"add"}
 		clean.Tables[0].Routes[0].Note = "note"
 		spoiled := clean
@@ -225,7 +229,7 @@ func tags(page string) string {
 
 func TestPageIsSelfContained(t *testing.T) {
 	s := inSync(time.Now())
-	s.DryRun, s.LastError = true, "an error"
+	s.DryRun = true
 	page := render(t, testMetrics(), s)
 	for _, bad := range []string{"://", "<script", "<form", "@import", "url(", "style=\"", "{{", "}}", "<no value>"} {
 		if strings.Contains(page, bad) {
@@ -261,7 +265,7 @@ func TestUseIsMarkedAboveEightyPercent(t *testing.T) {
 		{0, 200, `class="fill" width="0"`},
 	}
 	for _, test := range tests {
-		if got := newPage().use(Table{Used: test.used, Limit: test.limit}); !strings.Contains(string(got), test.want) {
+		if got := newPage().use(status.Table{Used: test.used, LastRead: time.Now()}, test.limit); !strings.Contains(string(got), test.want) {
 			t.Errorf("%d of %d: got %v, want %v", test.used, test.limit, got, test.want)
 		}
 	}

@@ -3,8 +3,12 @@ package metrics
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
+
+	"otc-route-manager/metrics/status"
 )
 
 const maxChanges = 20
@@ -12,7 +16,7 @@ const maxChanges = 20
 // A verdict says in colour, sign and words how things stand.
 type verdict struct{ class, mark, words string }
 
-func judge(s Status) verdict {
+func judge(s status.Status) verdict {
 	switch {
 	case s.InSync:
 		return verdict{"good", "✓", "In sync"}
@@ -20,14 +24,14 @@ func judge(s Status) verdict {
 		return verdict{"plan", "≠", "Changes planned"}
 	case s.Ready:
 		return verdict{"warn", "!", "Not in sync"}
-	case s.LastAttempt.IsZero() && s.LastError == "":
+	case s.LastRead.IsZero() && !slices.ContainsFunc(s.Reasons, func(r status.Reason) bool { return r.Hint != "" }):
 		return verdict{"idle", "…", "Starting"}
 	}
 	return verdict{"bad", "✗", "Not in sync"}
 }
 
 // render returns the whole page.
-func (p page) render(s Status, all []sample, now time.Time) markup {
+func (p page) render(s status.Status, all []sample, now time.Time) markup {
 	v := judge(s)
 	changes := s.Changes[:min(len(s.Changes), maxChanges)]
 	return p.fill("page", values{
@@ -35,12 +39,11 @@ func (p page) render(s Status, all []sample, now time.Time) markup {
 		"class":   v.class,
 		"mark":    v.mark,
 		"verdict": v.words,
-		"reason":  cmp.Or(s.Reason, "no reason given"),
+		"reasons": each(p, "reason", "no-reason", s.Reasons, reasonRow),
 		"chips":   p.chips(s),
-		"error":   p.lastError(s),
 		"facts":   p.facts(s, now),
-		"tables":  each(p, "table", "no-table", s.Tables, func(t Table) values { return p.table(s, t) }),
-		"changes": each(p, "change", "no-change", changes, func(c Change) values { return p.change(c, now) }),
+		"tables":  each(p, "table", "no-table", s.Tables, func(t status.Table) values { return p.table(s, t, limit(all)) }),
+		"changes": each(p, "change", "no-change", changes, func(c status.Change) values { return p.change(c, now) }),
 		"calls":   each(p, "call", "no-call", calls(all), callRow),
 		"retries": tally(all, "route_manager_otc_retries_total"),
 		"passes":  tally(all, "route_manager_nodes_processed_total"),
@@ -50,7 +53,7 @@ func (p page) render(s Status, all []sample, now time.Time) markup {
 	})
 }
 
-func (p page) chips(s Status) markup {
+func (p page) chips(s status.Status) markup {
 	text := "not ready"
 	if s.Ready {
 		text = "ready"
@@ -62,33 +65,22 @@ func (p page) chips(s Status) markup {
 	return chips
 }
 
-// lastError shows the error of the last attempt unless the reason says it already.
-func (p page) lastError(s Status) markup {
-	if s.LastError == "" || strings.Contains(s.Reason, s.LastError) {
-		return ""
-	}
-	return p.fill("error", values{"text": s.LastError})
-}
-
-func (p page) facts(s Status, now time.Time) markup {
+func (p page) facts(s status.Status, now time.Time) markup {
 	name := markup("not found yet")
 	if s.Instance != "" {
 		name = p.fill("instance", values{"name": s.InstanceName, "id": s.Instance})
 	}
-	subnets := each(p, "code", "no-subnet", s.Subnets, func(s string) values { return values{"text": s} })
+	subnets := each(p, "code", "no-subnet", s.Subnets, func(n netip.Prefix) values { return values{"text": n} })
 	return p.fact("Instance", name) + p.fact("Pod subnets", subnets) +
-		p.fact("Last attempt", p.moment(s.LastAttempt, now, "none yet")) +
-		p.fact("Next attempt", p.next(s, now)) +
-		p.fact("Token ends", p.moment(s.TokenExpiry, now, "no token held"))
+		p.fact("Last read", p.moment(s.LastRead, now, "none yet")) +
+		p.fact("Next read", p.next(s, now)) +
+		p.fact("Token ends", p.moment(s.TokenEnd, now, "no token held"))
 }
 
-func (p page) next(s Status, now time.Time) markup {
-	next := p.moment(s.NextAttempt, now, "none planned")
-	if !s.NextAttempt.IsZero() && !s.NextAttempt.After(now) {
+func (p page) next(s status.Status, now time.Time) markup {
+	next := p.moment(s.NextRead, now, "none planned")
+	if !s.NextRead.IsZero() && !s.NextRead.After(now) {
 		next = "now"
-	}
-	if s.NextWhy != "" {
-		next += p.fill("more", values{"text": s.NextWhy})
 	}
 	return next
 }
@@ -97,13 +89,13 @@ func (p page) fact(name string, value markup) markup {
 	return p.fill("fact", values{"name": name, "value": value})
 }
 
-func (p page) table(s Status, t Table) values {
+func (p page) table(s status.Status, t status.Table, limit int) values {
 	return values{
 		"name":  t.Name,
 		"id":    t.ID,
 		"state": cmp.Or(t.State, "not read yet"),
-		"use":   p.use(t),
-		"routes": each(p, "route", "no-route", t.Routes, func(r Route) values {
+		"use":   p.use(t, limit),
+		"routes": each(p, "route", "no-route", t.Routes, func(r status.Route) values {
 			return p.route(t, r, s.Instance)
 		}),
 		"planned": p.planned(s.DryRun, t.Planned),
@@ -111,31 +103,31 @@ func (p page) table(s Status, t Table) values {
 }
 
 // use shows how full a table is; from 80 % on in another colour, as the alert does.
-func (p page) use(t Table) markup {
-	if t.Limit <= 0 {
+func (p page) use(t status.Table, limit int) markup {
+	if t.LastRead.IsZero() {
 		return ""
 	}
 	class := "fill"
-	if t.Used*10 > t.Limit*8 {
+	if t.Used*10 > limit*8 {
 		class = "fill high"
 	}
-	percent := 100 * t.Used / t.Limit
-	return p.fill("use", values{"used": t.Used, "limit": t.Limit, "percent": percent,
+	percent := 100 * t.Used / limit
+	return p.fill("use", values{"used": t.Used, "limit": limit, "percent": percent,
 		"width": min(percent, 100), "class": class})
 }
 
-func (p page) route(t Table, r Route, instance string) values {
+func (p page) route(t status.Table, r status.Route, instance string) values {
 	noWish, noSight := "not wanted", "missing"
 	if instance == "" {
 		noWish = "instance not found yet"
 	}
-	if t.Limit == 0 {
+	if t.LastRead.IsZero() {
 		noSight = "not read yet"
 	}
 	v := values{"destination": r.Destination, "note": r.Note,
 		"wanted": p.hop(r.Wanted, noWish, instance), "seen": p.hop(r.Seen, noSight, instance)}
 	switch {
-	case instance == "" || t.Limit == 0:
+	case instance == "" || t.LastRead.IsZero():
 		v["class"], v["state"] = "idle", "… not known yet"
 	case r.Wanted == r.Seen:
 		v["class"], v["state"] = "good", "✓ as wanted"
@@ -169,7 +161,7 @@ func (p page) planned(dryRun bool, planned []string) markup {
 		func(change string) values { return values{"text": change} })})
 }
 
-func (p page) change(c Change, now time.Time) values {
+func (p page) change(c status.Change, now time.Time) values {
 	class, mark := "idle", "•"
 	switch c.Level {
 	case "success":
@@ -182,6 +174,8 @@ func (p page) change(c Change, now time.Time) values {
 	return values{"class": class, "mark": mark, "level": c.Level, "text": c.Text,
 		"when": p.moment(c.Time, now, "at an unknown time")}
 }
+
+func reasonRow(r status.Reason) values { return values{"text": r} }
 
 func callRow(c call) values {
 	return values{"name": c.name, "answers": c.answers, "mean": c.mean}
