@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"otc-route-manager/otc"
@@ -51,7 +52,7 @@ type checker struct {
 // Check goes once through everything that must work, writes nothing but a line
 // per step to out, and reports whether no step failed. read reads the Node. There
 // is at most one login.
-func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(context.Context) (*Node, error), cfg Config) bool {
+func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(context.Context) (*corev1.Node, error), cfg Config) bool {
 	c := &checker{out: out, cloud: cloud, cfg: cfg}
 	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", cfg.NodeName, join(cfg.Ranges), plural(len(cfg.Tables), "route table"))
 	c.step(ctx, "login", c.login)
@@ -134,7 +135,7 @@ func (c *checker) routeTable(ctx context.Context, id string) {
 }
 
 // node reads the Node, its role and its annotation.
-func (c *checker) node(ctx context.Context, read func(context.Context) (*Node, error)) {
+func (c *checker) node(ctx context.Context, read func(context.Context) (*corev1.Node, error)) {
 	n, err := read(ctx)
 	switch {
 	case apierrors.IsNotFound(err):

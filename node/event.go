@@ -6,8 +6,10 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
@@ -21,23 +23,23 @@ const (
 // Event queues an Event about the Node. If many are waiting it is dropped:
 // Events are for people, and nothing may wait for them.
 func (k *Kube) Event(warning bool, reason, message string) {
-	kind := "Normal"
+	kind := corev1.EventTypeNormal
 	if warning {
-		kind = "Warning"
+		kind = corev1.EventTypeWarning
 	}
 	if len(message) > maxEvent {
 		message = strings.ToValidUTF8(message[:maxEvent-3], "") + "..."
 	}
 	now := metav1.Now()
-	e := &event{
+	e := &corev1.Event{
 		// Events about objects without a namespace live in "default".
 		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", k.name[:min(len(k.name), 230)], now.UnixNano())},
 		// kubelet names the Node as its UID too, and kubectl describe looks for that.
-		InvolvedObject:      eventObject{APIVersion: "v1", Kind: "Node", Name: k.name, UID: k.name},
+		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: k.name, UID: types.UID(k.name)},
 		Type:                kind,
 		Reason:              reason,
 		Message:             message,
-		Source:              eventSource{Component: component, Host: k.name},
+		Source:              corev1.EventSource{Component: component, Host: k.name},
 		ReportingController: component,
 		ReportingInstance:   k.name,
 		FirstTimestamp:      now,
@@ -69,7 +71,7 @@ func (k *Kube) WriteEvents(ctx context.Context) {
 
 // write sends one Event, again after a failure on the way or in the API server.
 // Its name makes sure that it is there once.
-func (k *Kube) write(ctx context.Context, e *event) (err error) {
+func (k *Kube) write(ctx context.Context, e *corev1.Event) (err error) {
 	for range eventAttempts {
 		attempt, cancel := context.WithTimeout(ctx, eventTimeout)
 		err = k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"otc-route-manager/otc"
 )
 
@@ -15,9 +17,6 @@ const (
 	labelControlPlane = "node-role.kubernetes.io/control-plane"
 	labelMaster       = "node-role.kubernetes.io/master"
 )
-
-// internalIP is the type of the addresses that count.
-const internalIP = "InternalIP"
 
 // Facts is all that is read of a Node object.
 type Facts struct {
@@ -32,7 +31,7 @@ type Facts struct {
 }
 
 // FactsOf reads a Node.
-func FactsOf(n *Node) Facts {
+func FactsOf(n *corev1.Node) Facts {
 	f := Facts{
 		Name:       n.Name,
 		UID:        string(n.UID),
@@ -42,7 +41,7 @@ func FactsOf(n *Node) Facts {
 	}
 	f.Annotation, f.Annotated = n.Annotations[SubnetsAnnotation]
 	for _, a := range n.Status.Addresses {
-		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == internalIP {
+		if addr, err := netip.ParseAddr(a.Address); err == nil && a.Type == corev1.NodeInternalIP {
 			f.Addresses = append(f.Addresses, addr)
 		}
 	}

@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func TestFactsOf(t *testing.T) {
-	n := &Node{
+	n := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: "worker-1", UID: "uid-1", Annotations: map[string]string{SubnetsAnnotation: "x", "other": "y"}},
-		Spec:       NodeSpec{ProviderID: "openstack:///" + ecsID(1)},
-		Status: NodeStatus{
-			NodeInfo: NodeSystemInfo{SystemUUID: "S"},
-			Addresses: []NodeAddress{{Type: "Hostname", Address: "worker-1"}, {Type: "InternalIP", Address: "fd00::b"},
+		Spec:       corev1.NodeSpec{ProviderID: "openstack:///" + ecsID(1)},
+		Status: corev1.NodeStatus{
+			NodeInfo: corev1.NodeSystemInfo{SystemUUID: "S"},
+			Addresses: []corev1.NodeAddress{{Type: "Hostname", Address: "worker-1"}, {Type: "InternalIP", Address: "fd00::b"},
 				{Type: "ExternalIP", Address: "192.0.2.7"}, {Type: "InternalIP", Address: "10.20.0.11"}, {Type: "InternalIP", Address: "?"}},
 		},
 	}
@@ -47,7 +48,7 @@ func TestWorkerRule(t *testing.T) {
 			for _, key := range tt.labels {
 				labels[key] = value
 			}
-			if got := FactsOf(&Node{ObjectMeta: metav1.ObjectMeta{Labels: labels}}).Worker; got != tt.want {
+			if got := FactsOf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: labels}}).Worker; got != tt.want {
 				t.Errorf("%s, value %q: got %v, want %v", tt.name, value, got, tt.want)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -26,30 +27,38 @@ type Kube struct {
 	name   string
 	log    *slog.Logger
 	tell   *teller
-	events chan *event
+	events chan *corev1.Event
 }
 
 // NewKube returns a Kube for the Node of that name. It sends nothing yet.
 func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error) {
-	scheme := runtime.NewScheme()
-	addCoreV1(scheme)
-	version := coreV1()
+	codecs, err := coreV1()
+	if err != nil {
+		return nil, err
+	}
 	cfg = rest.CopyConfig(cfg)
-	cfg.APIPath, cfg.GroupVersion = "/api", &version
+	cfg.APIPath, cfg.GroupVersion = "/api", &corev1.SchemeGroupVersion
 	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	cfg.ContentType = runtime.ContentTypeJSON
-	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	cfg.NegotiatedSerializer = codecs.WithoutConversion()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	k := &Kube{name: nodeName, log: log, events: make(chan *event, 32)}
+	k := &Kube{name: nodeName, log: log, events: make(chan *corev1.Event, 32)}
 	k.tell = &teller{log: log.With("node", nodeName), last: map[string]told{}}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return ear{next, k} })
-	var err error
 	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("Kubernetes client: %w", err)
 	}
 	return k, nil
+}
+
+// coreV1 reads and writes the objects of Kubernetes' group without a name, and no
+// others: those of all groups would double the binary.
+func coreV1() (serializer.CodecFactory, error) {
+	scheme := runtime.NewScheme()
+	err := corev1.AddToScheme(scheme)
+	return serializer.NewCodecFactory(scheme), err
 }
 
 // An ear hears how lists and watches are answered: client-go repeats a refused
@@ -80,7 +89,7 @@ func (e ear) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
 // and watch ask for the one Node only.
 func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 	lw := cache.NewListWatchFromClient(k.rest, "nodes", metav1.NamespaceAll, fields.OneTermEqualSelector("metadata.name", k.name))
-	informer := cache.NewSharedIndexInformer(lw, &Node{}, 0, nil)
+	informer := cache.NewSharedIndexInformer(lw, &corev1.Node{}, 0, nil)
 	if err := informer.SetTransform(trim); err != nil {
 		return err
 	}
@@ -97,7 +106,7 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 		observe(f)
 	}
 	seen := func(object any) {
-		if n, ok := object.(*Node); ok && n.Name == k.name {
+		if n, ok := object.(*corev1.Node); ok && n.Name == k.name {
 			facts := FactsOf(n)
 			tell(&facts)
 		}
@@ -142,13 +151,13 @@ func (k *Kube) watchFailed(err error) {
 	case metav1.StatusReasonUnknown:
 		cure = "check the API server and the way to it"
 	}
-	what := strings.TrimPrefix(err.Error(), "failed to list *node.Node: ")
+	what := strings.TrimPrefix(err.Error(), "failed to list *v1.Node: ")
 	k.tell.news("watch", string(reason), failing, "", fmt.Sprintf("cannot watch node %s: %s: %s; tried again within a minute, routes stay as they are", k.name, what, cure))
 }
 
 // trim drops what is never read before a Node is stored.
 func trim(object any) (any, error) {
-	n, ok := object.(*Node)
+	n, ok := object.(*corev1.Node)
 	if !ok {
 		return object, nil
 	}
@@ -156,6 +165,8 @@ func trim(object any) (any, error) {
 		Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels,
 		Annotations: only(n.Annotations, SubnetsAnnotation),
 	}
+	n.Spec = corev1.NodeSpec{ProviderID: n.Spec.ProviderID}
+	n.Status = corev1.NodeStatus{Addresses: n.Status.Addresses, NodeInfo: corev1.NodeSystemInfo{SystemUUID: n.Status.NodeInfo.SystemUUID}}
 	return n, nil
 }
 
@@ -167,8 +178,8 @@ func only(m map[string]string, key string) map[string]string {
 }
 
 // Get reads the Node once.
-func (k *Kube) Get(ctx context.Context) (*Node, error) {
-	var n Node
+func (k *Kube) Get(ctx context.Context) (*corev1.Node, error) {
+	var n corev1.Node
 	err := k.rest.Get().Resource("nodes").Name(k.name).Do(ctx).Into(&n)
 	return &n, err
 }

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -190,25 +191,30 @@ func TestR8OverTheWire(t *testing.T) {
 
 // What is never read is not kept.
 func TestTrim(t *testing.T) {
-	n := &Node{ObjectMeta: metav1.ObjectMeta{
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{
 		Name: "worker-1", UID: "u", ResourceVersion: "7", Generation: 3, Labels: map[string]string{labelWorker: ""}, Finalizers: []string{"f"},
 		Annotations: map[string]string{SubnetsAnnotation: "a", "other": "x"}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "m"}},
+	}, Spec: corev1.NodeSpec{ProviderID: "p", PodCIDR: "10.0.0.0/24"}, Status: corev1.NodeStatus{
+		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.20.0.11"}}, Images: []corev1.ContainerImage{{}},
+		NodeInfo: corev1.NodeSystemInfo{SystemUUID: "s", MachineID: "m"}, Conditions: []corev1.NodeCondition{{}},
 	}}
+	want := FactsOf(n)
 	for range 2 { // it is idempotent
 		object, err := trim(n)
-		n = object.(*Node)
-		if err != nil || len(n.Annotations) != 1 || n.ManagedFields != nil || n.Finalizers != nil {
-			t.Errorf("got %+v, %v", n.ObjectMeta, err)
+		n = object.(*corev1.Node)
+		if err != nil || len(n.Annotations) != 1 || n.ManagedFields != nil || n.Finalizers != nil ||
+			n.Spec.PodCIDR != "" || n.Status.Images != nil || n.Status.Conditions != nil || n.Status.NodeInfo.MachineID != "" {
+			t.Errorf("got %+v, %v", n, err)
 		}
-		if n.Name != "worker-1" || n.UID != "u" || n.ResourceVersion != "7" || !FactsOf(n).Worker || FactsOf(n).Annotation != "a" {
-			t.Errorf("lost something: %+v", n.ObjectMeta)
+		if n.ResourceVersion != "7" || !reflect.DeepEqual(FactsOf(n), want) {
+			t.Errorf("lost something: %+v, want %+v", FactsOf(n), want)
 		}
 	}
 	if got, err := trim("a tombstone"); got != "a tombstone" || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
-	bare := &Node{}
-	if object, _ := trim(bare); FactsOf(object.(*Node)).Annotated {
+	bare := &corev1.Node{}
+	if object, _ := trim(bare); FactsOf(object.(*corev1.Node)).Annotated {
 		t.Error("an annotation out of nothing")
 	}
 }

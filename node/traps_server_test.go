@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"otc-route-manager/otc"
@@ -124,10 +125,10 @@ func serverTraps() []trap {
 func (w *world) wantChecked(a *agent, want string) {
 	w.t.Helper()
 	f := a.facts
-	read := func(context.Context) (*Node, error) {
-		n := &Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Annotations: map[string]string{SubnetsAnnotation: f.Annotation}},
-			Spec: NodeSpec{ProviderID: f.ProviderID}}
-		n.Status.Addresses = []NodeAddress{{Type: "InternalIP", Address: f.Addresses[0].String()}}
+	read := func(context.Context) (*corev1.Node, error) {
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Annotations: map[string]string{SubnetsAnnotation: f.Annotation}},
+			Spec: corev1.NodeSpec{ProviderID: f.ProviderID}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: f.Addresses[0].String()}}
 		return n, nil
 	}
 	var out bytes.Buffer
