@@ -6,7 +6,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -14,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
@@ -109,7 +107,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitFailure
 	}
 	if err == nil {
-		err = serve(ctx, cfg, m, kube, node.New(client, kube, m, log, cfg.Node), log)
+		rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), kube.Event)
+		err = serve(ctx, cfg, m, kube, node.New(client, kube, m, rec, cfg.Node), log)
 	}
 	if err != nil {
 		log.Error(err.Error())
@@ -194,57 +193,13 @@ func (m *meter) TokenExpiry(t time.Time) {
 	m.Metrics.TokenExpiry(t)
 }
 
-// page turns what node knows into what metrics shows.
-func page(s node.Status, tokenEnd *time.Time, started time.Time, cfg node.Config) status.Status {
-	out := status.Status{
-		Ready: s.Ready, InSync: s.InSync, DryRun: s.DryRun, Reasons: reasons(s),
-		Node: s.Node, Instance: s.Instance, InstanceName: s.InstanceName, Subnets: s.Subnets,
-		LastRead: s.LastAttempt, NextRead: s.NextAttempt,
-		Version: version, Started: started, Settings: shown(cfg),
-	}
+// page adds to what node knows what only this package does.
+func page(s status.Status, tokenEnd *time.Time, started time.Time, cfg node.Config) status.Status {
+	s.Version, s.Started, s.Settings = version, started, shown(cfg)
 	if tokenEnd != nil {
-		out.TokenEnd = *tokenEnd
+		s.TokenEnd = *tokenEnd
 	}
-	for _, t := range s.Tables {
-		table := status.Table{ID: t.ID, Name: t.Name, State: t.State, Used: t.Used}
-		if t.Used > 0 { // it has been read: none is without the system's routes
-			table.LastRead = s.LastAttempt
-		}
-		if t.Planned != "" {
-			table.Planned = strings.Split(t.Planned, ", ")
-		}
-		for _, r := range t.Routes {
-			table.Routes = append(table.Routes, status.Route{Destination: netip.MustParsePrefix(r.Destination), Wanted: r.Wanted, Seen: r.Seen, Note: r.Note})
-		}
-		out.Tables = append(out.Tables, table)
-	}
-	for _, c := range s.Changes {
-		out.Changes = append(out.Changes, status.Change(c))
-	}
-	return out
-}
-
-// reasons names every table that is not as it should be; else what holds for all.
-func reasons(s node.Status) (all []status.Reason) {
-	for _, t := range s.Tables {
-		if strings.HasPrefix(s.Reason, "route table ") && t.State != "confirmed" {
-			r := status.Reason{Table: cmp.Or(t.Name, t.ID), Text: t.State}
-			switch {
-			case strings.HasPrefix(r.Text, "conflict"):
-				r.Hint = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
-			case strings.HasPrefix(r.Text, "drifted"):
-				r.Hint = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
-			}
-			all = append(all, r)
-		}
-	}
-	if len(all) == 0 {
-		all = []status.Reason{{Text: s.Reason}}
-	}
-	if s.LastError != "" && !strings.Contains(fmt.Sprint(all), s.LastError) {
-		all = append(all, status.Reason{Text: "last error: " + s.LastError})
-	}
-	return all
+	return s
 }
 
 // shown is what a reader of the page should know of the settings.

@@ -61,12 +61,12 @@ func TestBackoff(t *testing.T) {
 		{"contended", &otc.Error{Status: 409, Reaction: otc.Conflict}, time.Second, 5 * time.Minute, 0},
 		{"not shown", errUnconfirmed, time.Second, 5 * time.Minute, 0},
 		{"no time left", context.DeadlineExceeded, time.Second, 5 * time.Minute, 0},
-		{"exists already", refusedError{&otc.Error{Status: 400, Code: "VPC.2812", Reaction: otc.Rejected, Stale: true}}, time.Second, 5 * time.Minute, 0},
+		{"exists already", &otc.Error{Status: 400, Code: "VPC.2812", Reaction: otc.Rejected, Stale: true}, time.Second, 5 * time.Minute, 0},
 		{"forbidden", &otc.Error{Status: 403, Reaction: otc.Permanent}, time.Minute, 15 * time.Minute, 0},
 		{"unknown table", &otc.Error{Status: 404, Code: "VPC.2808", Reaction: otc.Permanent}, time.Minute, 15 * time.Minute, 0},
 		{"quota", &otc.Error{Status: 409, Reaction: otc.Quota}, time.Minute, 15 * time.Minute, 0},
 		{"no token is good enough", &otc.Error{Status: 401, Reaction: otc.Relogin}, time.Minute, 15 * time.Minute, 0},
-		{"one route refused", refusedError{&otc.Error{Status: 400, Code: "VPC.2809", Reaction: otc.Rejected}}, time.Minute, 15 * time.Minute, 0},
+		{"one route refused", &otc.Error{Status: 400, Code: "VPC.2809", Reaction: otc.Rejected}, time.Minute, 15 * time.Minute, 0},
 		{"guard", otc.ErrGuard, time.Minute, 15 * time.Minute, 0},
 		{"no instance", ErrNoInstance, time.Minute, 15 * time.Minute, 0},
 		{"other VPC", errOtherVPC, time.Minute, 15 * time.Minute, 0},
@@ -196,7 +196,7 @@ func TestR10(t *testing.T) {
 // An outage after the routes are confirmed changes nothing: they are right.
 func TestOutageOfTheDriftCheck(t *testing.T) {
 	bubble(t, func(w *world) {
-		a := w.up(1)
+		a := w.settled(1)
 		w.Fail(otctest.Fault{Times: -1, Status: 503})
 		for range 24 {
 			w.pass(time.Hour)
@@ -208,8 +208,8 @@ func TestOutageOfTheDriftCheck(t *testing.T) {
 		w.Heal()
 		w.pass(time.Hour)
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		if s := a.Status(); s.LastError != "" {
-			t.Errorf("the error stays: %s", s.LastError)
+		if s := a.Status(); s.Line() != "all routes are confirmed" {
+			t.Errorf("the error stays: %s", s.Line())
 		}
 	})
 }

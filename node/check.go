@@ -52,7 +52,7 @@ type checker struct {
 // Check goes once through everything that must work, writes nothing but a line
 // per step to out, and reports whether no step failed. read reads the Node. There
 // is at most one login.
-func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(context.Context) (*corev1.Node, error), cfg Config) bool {
+func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(ctx context.Context, name string) (*corev1.Node, error), cfg Config) bool {
 	c := &checker{out: out, cloud: cloud, cfg: cfg}
 	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", cfg.NodeName, join(cfg.Ranges), plural(len(cfg.Tables), "route table"))
 	c.step(ctx, "login", c.login)
@@ -115,7 +115,7 @@ func (c *checker) login(ctx context.Context) {
 		return
 	}
 	c.loggedIn = true
-	c.pass("login: project %s, token until %s", project, clock(expires))
+	c.pass("login: project %s, token until %s", project, stamp(expires))
 	for _, service := range slices.Sorted(maps.Keys(base)) {
 		c.pass("endpoint: %s is %s", service, base[service])
 	}
@@ -135,8 +135,8 @@ func (c *checker) routeTable(ctx context.Context, id string) {
 }
 
 // node reads the Node, its role and its annotation.
-func (c *checker) node(ctx context.Context, read func(context.Context) (*corev1.Node, error)) {
-	n, err := read(ctx)
+func (c *checker) node(ctx context.Context, read func(ctx context.Context, name string) (*corev1.Node, error)) {
+	n, err := read(ctx, c.cfg.NodeName)
 	switch {
 	case apierrors.IsNotFound(err):
 		c.fail("node: there is no Node %s: check NODE_NAME against kubectl get nodes", c.cfg.NodeName)
@@ -287,7 +287,7 @@ func (c *checker) change(view otc.RouteTable) {
 	switch {
 	case len(view.Routes)+len(ch.Routes(otc.Add))-len(ch.Routes(otc.Delete)) > TableLimit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", view.ID, ch)
-	case plan.Settled():
+	case !plan.lacks() && len(plan.Conflicts) == 0:
 		c.pass("change: none, route table %s is right", view.ID)
 	case len(ch) > 0:
 		c.pass("change: route table %s would get: %s", view.ID, ch)

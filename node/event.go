@@ -56,14 +56,14 @@ func (k *Kube) Event(warning bool, reason, message string) {
 // WriteEvents sends queued Events until ctx ends. One that the API server does
 // not take, tried for a minute, is lost, and that is told.
 func (k *Kube) WriteEvents(ctx context.Context) {
-	tell := &teller{log: k.log, last: map[string]told{}}
+	rec := NewRecorder(k.log, nil)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case e := <-k.events:
 			if err := k.write(ctx, e); err != nil && ctx.Err() == nil {
-				tell.failure("events", "", "could not write an Event about node "+k.name, err, 0)
+				rec.failure("events", "", "could not write an Event about node "+k.name, err, 0)
 			}
 		}
 	}

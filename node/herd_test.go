@@ -86,7 +86,7 @@ func (h herd) run(w *world) stampede {
 	}
 	for _, a := range w.agents {
 		if st := a.Status(); !st.InSync {
-			w.t.Errorf("%s: %s", a.name, st.Reason)
+			w.t.Errorf("%s: %s", a.name, st.Line())
 		}
 	}
 	s.count(w.Requests(), began.Add(s.last))

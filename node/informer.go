@@ -26,7 +26,7 @@ type Kube struct {
 	rest   *rest.RESTClient
 	name   string
 	log    *slog.Logger
-	tell   *teller
+	rec    *Recorder
 	events chan *corev1.Event
 }
 
@@ -45,7 +45,7 @@ func NewKube(cfg *rest.Config, nodeName string, log *slog.Logger) (*Kube, error)
 		log = slog.New(slog.DiscardHandler)
 	}
 	k := &Kube{name: nodeName, log: log, events: make(chan *corev1.Event, 32)}
-	k.tell = &teller{log: log.With("node", nodeName), last: map[string]told{}}
+	k.rec = NewRecorder(log.With("node", nodeName), nil)
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return ear{next, k} })
 	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("Kubernetes client: %w", err)
@@ -74,8 +74,8 @@ func (e ear) RoundTrip(r *http.Request) (*http.Response, error) {
 	case !strings.HasSuffix(r.URL.Path, "/nodes") || errors.Is(r.Context().Err(), context.Canceled):
 	case err != nil:
 		e.kube.watchFailed(err)
-	case resp.StatusCode == http.StatusOK && e.kube.tell.isFailing("watch"):
-		e.kube.tell.say("watch", info, "", "watching node "+e.kube.name+" again")
+	case resp.StatusCode == http.StatusOK && e.kube.rec.isFailing("watch"):
+		e.kube.rec.state("watch", info, "", "watching node "+e.kube.name+" again")
 	}
 	return resp, err
 }
@@ -152,7 +152,7 @@ func (k *Kube) watchFailed(err error) {
 		cure = "check the API server and the way to it"
 	}
 	what := strings.TrimPrefix(err.Error(), "failed to list *v1.Node: ")
-	k.tell.news("watch", string(reason), failing, "", fmt.Sprintf("cannot watch node %s: %s: %s; tried again within a minute, routes stay as they are", k.name, what, cure))
+	k.rec.record("watch", string(reason), failing, "", fmt.Sprintf("cannot watch node %s: %s: %s; tried again within a minute, routes stay as they are", k.name, what, cure))
 }
 
 // trim drops what is never read before a Node is stored.
@@ -177,18 +177,18 @@ func only(m map[string]string, key string) map[string]string {
 	return nil
 }
 
-// Get reads the Node once.
-func (k *Kube) Get(ctx context.Context) (*corev1.Node, error) {
+// Get reads a Node once.
+func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
 	var n corev1.Node
-	err := k.rest.Get().Resource("nodes").Name(k.name).Do(ctx).Into(&n)
+	err := k.rest.Get().Resource("nodes").Name(name).Do(ctx).Into(&n)
 	return &n, err
 }
 
-// NodeExists reads the Node; only the API server's own 404 means false.
-func (k *Kube) NodeExists(ctx context.Context) (bool, error) {
+// NodeExists reads a Node; only the API server's own 404 means false.
+func (k *Kube) NodeExists(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	_, err := k.Get(ctx)
+	_, err := k.Get(ctx, name)
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

@@ -53,12 +53,12 @@ func TestWatchAbsentNode(t *testing.T) {
 			if f := l.next(); f != nil {
 				t.Fatalf("got %+v, want nil", f)
 			}
-			if exists, err := l.kube.NodeExists(t.Context()); exists || err != nil {
+			if exists, err := l.kube.NodeExists(t.Context(), "worker-1"); exists || err != nil {
 				t.Errorf("NodeExists: %v, %v; want false", exists, err)
 			}
 			l.Put(worker("worker-1", "a"))
 			l.until("a")
-			if exists, err := l.kube.NodeExists(t.Context()); !exists || err != nil {
+			if exists, err := l.kube.NodeExists(t.Context(), "worker-1"); !exists || err != nil {
 				t.Errorf("NodeExists: %v, %v; want true", exists, err)
 			}
 			l.onlyOurNode()
@@ -127,7 +127,7 @@ func TestWatchStartsInAnOutage(t *testing.T) {
 	if len(l.seen) != 0 {
 		t.Errorf("saw %+v", <-l.seen)
 	}
-	if exists, err := l.kube.NodeExists(t.Context()); exists || err == nil {
+	if exists, err := l.kube.NodeExists(t.Context(), "worker-1"); exists || err == nil {
 		t.Errorf("NodeExists in an outage: %v, %v; want an error", exists, err)
 	}
 	l.Down(false)
@@ -143,7 +143,7 @@ func TestWatchStartsInAnOutage(t *testing.T) {
 func TestWatchForbidden(t *testing.T) {
 	l := look(t, func(s *nodetest.Server) { s.Forbid("list", "watch", "get") }, worker("worker-1", "a"))
 	l.await("two tries", func() bool { return len(l.Requests()) >= 2 })
-	if _, err := l.kube.NodeExists(t.Context()); err == nil {
+	if _, err := l.kube.NodeExists(t.Context(), "worker-1"); err == nil {
 		t.Error("NodeExists without permission: no error")
 	}
 	l.Forbid()

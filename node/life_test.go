@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -243,7 +244,7 @@ func TestDryRun(t *testing.T) {
 		w.wantCalls("login server get")
 		a.wantState(true, false)
 		a.wantTold(1, "info dry run, nothing was written: would "+change)
-		if s := a.Status(); s.Tables[0].Planned != change || !s.DryRun {
+		if s := a.Status(); strings.Join(s.Tables[0].Planned, ", ") != change || !s.DryRun {
 			t.Errorf("shown: %+v", s)
 		}
 		w.pass(24 * time.Hour)

@@ -97,7 +97,7 @@ func (m *model) checkRight(w *actor) {
 		}
 	}
 	if s := w.Status(); s.InSync != right {
-		m.problem("%s says in sync %v (%s), want %v", w.name, s.InSync, s.Reason, right)
+		m.problem("%s says in sync %v (%s), want %v", w.name, s.InSync, s.Line(), right)
 	}
 }
 
@@ -112,11 +112,11 @@ func (m *model) checkExcuse(w *actor, at place, r otctest.Route, there bool) {
 			m.problem("%s is ready though %+v is in its way", w.name, r)
 		}
 	case excused && !m.repair:
-		if !strings.Contains(s.Reason, "drifted") && s.Ready {
-			m.problem("%s lacks %v and says %q", w.name, at, s.Reason)
+		if !strings.Contains(s.Line(), "drifted") && s.Ready {
+			m.problem("%s lacks %v and says %q", w.name, at, s.Line())
 		}
 	default:
-		m.problem("%s has no route at %v, but %+v; it says %q", w.name, at, r, s.Reason)
+		m.problem("%s has no route at %v, but %+v; it says %q", w.name, at, r, s.Line())
 	}
 }
 

@@ -27,11 +27,11 @@ type sequence struct {
 	repair, orphans bool
 	vanish          bool // the cloud takes the routes of a deleted server along
 	latency         time.Duration
-	steps           []step
+	steps           []event
 }
 
-// A step is one thing that happens, and the time until the next one.
-type step struct {
+// An event is one thing that happens, and the time until the next one.
+type event struct {
 	op   string // a key of steps()
 	node int    // from 0
 	n    int    // what exactly, by the step's own reading
@@ -45,7 +45,7 @@ func newSequence(seed uint64) sequence {
 	s.latency = []time.Duration{0, 20 * time.Millisecond, 300 * time.Millisecond}[r.IntN(3)]
 	for range 3 + r.IntN(8) {
 		wait := []time.Duration{0, 0, 50 * time.Millisecond, time.Second, time.Second, 8 * time.Second, 40 * time.Second, 28 * time.Minute}[r.IntN(8)]
-		s.steps = append(s.steps, step{ops[r.IntN(len(ops))], r.IntN(s.nodes), r.IntN(1 << 16), wait})
+		s.steps = append(s.steps, event{ops[r.IntN(len(ops))], r.IntN(s.nodes), r.IntN(1 << 16), wait})
 	}
 	return s
 }

@@ -21,9 +21,15 @@ func (w *world) deletions(destination string) int {
 	return n
 }
 
+// marked9 is a route with the mark of a Node that is not there.
+func marked9(destination, nextHop string) otctest.Route {
+	return otctest.Route{Type: "ecs", Destination: destination, NextHop: nextHop, Description: description("worker-9")}
+}
+
 // die ends the process and its server: a machine that was scaled away.
 func (a *agent) die() {
 	a.crash()
+	a.kube.set(false, nil)
 	a.kill()
 }
 
@@ -99,7 +105,7 @@ func TestOrphansInDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
 				a := w.up(1, cleanup)
-				w.PutRoute(mainTable, marked1("10.129.0.0/23", otherID))
+				w.PutRoute(mainTable, marked9("10.129.0.0/23", otherID))
 				doubt(w)
 				w.Reset()
 				w.pass(6 * time.Hour)
@@ -129,7 +135,7 @@ func TestR3Orphans(t *testing.T) {
 			{Type: "ecs", Destination: "10.129.4.0/23", NextHop: "no-uuid", Description: Mark},
 		}
 		w.SetRoutes(mainTable, strangers...)
-		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
 		a := w.up(1, cleanup)
 		w.pass(2 * time.Hour)
 		got := w.Routes(mainTable)
@@ -149,12 +155,12 @@ func TestR3Orphans(t *testing.T) {
 // It is looked at again right before the delete: somebody else's by then, it stays.
 func TestOrphanTakenOverMeanwhile(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
 		w.AddServer(server(otherID, "x", "10.20.0.99"))
 		w.up(1, cleanup)
 		w.pass(20 * time.Minute) // suspected
 		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.6.0/23 → "+gone+" *")
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, After: 1, Before: func() { w.PutRoute(mainTable, marked1("10.129.6.0/23", otherID)) }})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, After: 1, Before: func() { w.PutRoute(mainTable, marked9("10.129.6.0/23", otherID)) }})
 		w.pass(6 * time.Hour)
 		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.6.0/23 → "+otherID+" *")
 		if n := w.deletions("10.129.6.0/23"); n != 0 {
@@ -166,7 +172,7 @@ func TestOrphanTakenOverMeanwhile(t *testing.T) {
 // A server that comes back in between is suspected anew.
 func TestOrphanComesBack(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, marked1("10.129.6.0/23", otherID))
+		w.PutRoute(mainTable, marked9("10.129.6.0/23", otherID))
 		a := w.up(1, cleanup)
 		w.pass(19 * time.Minute) // suspected
 		for range 12 {           // never gone in two looks in a row
@@ -214,7 +220,7 @@ func TestManyOrphans(t *testing.T) {
 func TestOrphansDryRun(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.PutRoute(mainTable, marked1("10.128.2.0/23", ecsID(1)))
-		w.PutRoute(mainTable, marked1("10.129.6.0/23", gone))
+		w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
 		a := w.up(1, cleanup, func(c *Config) { c.DryRun = true })
 		w.pass(2 * time.Hour)
 		w.wantPuts()

@@ -53,9 +53,9 @@ func (w *world) endure(a *agent, d time.Duration) {
 		w.pass(time.Minute)
 		s := a.Status()
 		if err := a.Alive(); err != nil || s.Ready {
-			w.t.Fatalf("at %s: alive: %v, ready: %v (%s)", time.Now().Format("15:04"), err, s.Ready, s.Reason)
+			w.t.Fatalf("at %s: alive: %v, ready: %v (%s)", time.Now().Format("15:04"), err, s.Ready, s.Line())
 		}
-		if idle := time.Since(s.LastAttempt); idle > passTimeout+5*time.Minute {
+		if idle := time.Since(s.LastRead); idle > passTimeout+5*time.Minute {
 			w.t.Fatalf("at %s: the last attempt ended %v ago", time.Now().Format("15:04"), idle)
 		}
 	}
@@ -133,7 +133,7 @@ func TestWedgedBetween(t *testing.T) {
 		a := w.agent(1)
 		mute := muteKube{a.kube, make(chan struct{})}
 		ctx, stop := context.WithCancel(w.t.Context())
-		r := New(a.client(nil), mute, a.counts, nil, a.cfg)
+		r := New(a.client(nil), mute, a.counts, NewRecorder(nil, mute.Event), a.cfg)
 		done := make(chan struct{})
 		go func() { r.Run(ctx); close(done) }()
 		f := a.facts

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,11 +13,13 @@ import (
 // Node's name follows for people.
 const Mark = "otc-route-manager"
 
-// description returns what a route of a Node is described with, at most the 255
-// bytes that the VPC API takes.
+// maxDescription is how many bytes of a description the VPC API takes.
+const maxDescription = 255
+
+// description returns what a route of a Node is described with.
 func description(nodeName string) string {
 	d := Mark + ": " + nodeName
-	return d[:min(len(d), 255)]
+	return d[:min(len(d), maxDescription)]
 }
 
 // A Question is what a plan is made from.
@@ -38,8 +41,22 @@ type Plan struct {
 	Shadows   []otc.Route // take traffic of a wanted destination although its route is right
 }
 
-// Wins reports whether every wanted destination is routed as wanted.
-func (p Plan) Settled() bool { return len(p.Changes) == 0 && len(p.Conflicts) == 0 }
+// lacks reports whether something wanted is missing, or something unwanted is
+// left over.
+func (p Plan) lacks() bool { return len(p.Changes) > 0 }
+
+// drift says what is missing, changed, left over or shadowed.
+func (p Plan) drift() string {
+	what := map[otc.OpKind]string{otc.Add: "is missing", otc.Modify: "points elsewhere", otc.Delete: "is left over"}
+	var parts []string
+	for _, op := range p.Changes {
+		parts = append(parts, op.Destination.String()+" "+what[op.Kind])
+	}
+	for _, route := range p.Shadows {
+		parts = append(parts, fmt.Sprintf("%s route %s → %s takes its traffic", route.Type, route.Destination, route.NextHop))
+	}
+	return strings.Join(parts, ", ")
+}
 
 // MakePlan decides, without doing anything. It adds what is missing, takes over a
 // wanted destination from another instance, and deletes what is provably this

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"otc-route-manager/node"
 )
 
 // read returns a file of the project, as its top level names it.
@@ -201,28 +203,8 @@ func TestReadmeTargets(t *testing.T) {
 
 func TestReadmeEvents(t *testing.T) {
 	want, got := map[string]string{}, map[string]string{}
-	reason := regexp.MustCompile(`^[A-Z][a-z]+[A-Z][A-Za-z]+$`)
-	note := func(e ast.Expr) {
-		if s := literal(e); reason.MatchString(s) {
-			want[s] = ""
-		}
-	}
-	for _, f := range sources(t, "node") {
-		ast.Inspect(f, func(n ast.Node) bool {
-			switch n := n.(type) {
-			case *ast.CallExpr:
-				if s, ok := n.Fun.(*ast.SelectorExpr); ok && slices.Contains([]string{"say", "failure", "skipNode"}, s.Sel.Name) {
-					for _, argument := range n.Args {
-						note(argument)
-					}
-				}
-			case *ast.AssignStmt:
-				for _, value := range n.Rhs {
-					note(value)
-				}
-			}
-			return true
-		})
+	for _, reason := range node.Reasons() {
+		want[reason] = ""
 	}
 	for _, row := range rows(section(t, "## Events")) {
 		got[spans(row[0])[0]] = ""

@@ -3,29 +3,32 @@
 // It watches its own Node, reads the k8s.ovn.org/node-subnets annotation, plans
 // what each route table lacks and asks a [Cloud] for it, and then looks whether
 // the table says so. It never lists other Nodes.
+//
+// A Node event becomes an [intent], whose [phase] says what runs; a pass brings
+// each due table in line by the steps of an [attempt], and its [condition], next
+// read and [status.Status] are computed once at the end.
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/otc"
 )
 
 const (
-	passTimeout   = 5 * time.Minute  // one pass over the Node, however many calls it takes
-	newsPatience  = 10 * time.Second // what a pass is left with when there are news; more than its pauses
-	removalDelay  = 10 * time.Second // between a Node's deletion and the look whether it is back
-	loginPoll     = 30 * time.Second // how often refused credentials are compared with the files
-	stuckAfter    = 10 * time.Minute // a worker that has not moved for this long is not alive
-	handoverPause = 75 * time.Second // after a take-over; a PUT ends within 60 s
-	conflictPause = 15 * time.Minute // between looks at a table with a stranger's route in the way
+	passTimeout  = 5 * time.Minute  // one pass over the Node, however many calls it takes
+	removalDelay = 10 * time.Second // between a Node's deletion and the look whether it is back
+	loginPoll    = 30 * time.Second // how often refused credentials are compared with the files
 )
 
 // Cloud is all that this package asks of the cloud; *otc.Client is one.
@@ -41,10 +44,8 @@ type Cloud interface {
 
 // Kubernetes is all that the Reconciler asks of the API server; *Kube is one.
 type Kubernetes interface {
-	// NodeExists reads the Node; only a plain 404 means false.
-	NodeExists(ctx context.Context) (bool, error)
-	// Event records an Event about the Node. It does not wait.
-	Event(warning bool, reason, message string)
+	// NodeExists reads a Node; only the API server's own 404 means false.
+	NodeExists(ctx context.Context, name string) (bool, error)
 }
 
 // An Observer counts. Its methods do not block.
@@ -52,7 +53,7 @@ type Observer interface {
 	Pass(result string)                          // success, error, skipped
 	RouteChange(operation, result string, n int) // add, modify, delete; success, error
 	AnnotationToRoute(d time.Duration)           // from the Node event to the confirmed routes
-	TableRoutes(table string, n int)             // entries in a route table, as last read
+	TableRoutes(table string, n int)             // entries that count in a route table, as last read
 	State(inSync bool, conflicts, drift, orphans int)
 }
 
@@ -61,325 +62,330 @@ type Config struct {
 	NodeName      string
 	Ranges        []netip.Prefix // CLUSTER_CIDR
 	Tables        []string       // route table ids
-	DryRun        bool           // plan and tell, write nothing
-	DriftInterval time.Duration  // between looks at a table that was right; 0: never look
-	DriftRepair   bool           // put back what such a look misses
+	DryRun        bool           // plan and record, write nothing
+	DriftInterval time.Duration  // between reads of a table that is settled; 0: never read it
+	DriftRepair   bool           // put back what such a read misses
 	OrphanCleanup bool           // remove marked routes of instances that are gone
 	StartupJitter time.Duration  // the first call waits a random part of this
+}
+
+// An env is what the parts of a Reconciler work with.
+type env struct {
+	cloud Cloud
+	kube  Kubernetes
+	obs   Observer
+	rec   *Recorder
+	cfg   *Config
+	stale func() bool // there is a newer state of the Node than this pass is about
 }
 
 // A Reconciler brings the route tables in line with what Observe last said. One
 // goroutine, in Run, does all the work; everything below "worker" is its own.
 type Reconciler struct {
-	cloud Cloud
-	kube  Kubernetes
-	obs   Observer
-	cfg   Config
-	tell  *teller
-	wake  chan struct{} // holds one value while there is news
-
-	mu     sync.Mutex
-	news   *Facts // nil: the Node is not there
-	known  bool   // news means something
-	taken  *Facts // the news that the worker has seen
-	at     time.Time
-	began  time.Time // of the pass in progress; zero: none
-	due    time.Time // of the next pass; zero: none
-	status Status
+	env
+	mailbox
+	pulse
+	status atomic.Pointer[status.Status]
 
 	// worker
-	facts     *Facts
-	uid       string         // of the Node that all below belongs to
-	wanted    []netip.Prefix // last valid value, inside Ranges
-	skip      string         // why there is nothing to route for this Node; "" if there is
-	bad       error          // why the annotation cannot be used now
-	instance  otc.Server     // ID "": not known yet
-	lookup    retry
-	lookupErr error
+	intent    intent
+	instance  locator
+	removal   clock // due while the Node is deleted
 	tables    []*table
-	changedAt time.Time            // when the wanted routes changed; zero: they are confirmed
-	removal   retry                // due while the Node is deleted
-	passedAt  time.Time            // the last pass ended
-	rounds    int                  // looks for orphans so far
-	missing   map[string]time.Time // ECS ids by when the cloud first said that they are gone
+	aim       target    // what the tables are brought to
+	changedAt time.Time // when the aim changed; zero: it is confirmed
+	readAt    time.Time // the last pass ended
+	inventory inventory
 }
 
-// New returns a Reconciler; Run starts it. A nil log discards.
-func New(cloud Cloud, kube Kubernetes, obs Observer, log *slog.Logger, cfg Config) *Reconciler {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+// New returns a Reconciler; Run starts it. A nil Recorder discards.
+func New(cloud Cloud, kube Kubernetes, obs Observer, rec *Recorder, cfg Config) *Reconciler {
+	if rec == nil {
+		rec = NewRecorder(nil, nil)
 	}
-	r := &Reconciler{cloud: cloud, kube: kube, obs: obs, cfg: cfg, wake: make(chan struct{}, 1), missing: map[string]time.Time{},
-		tell: &teller{log: log.With("node", cfg.NodeName), kube: kube, last: map[string]told{}}}
-	for _, id := range cfg.Tables {
-		r.tables = append(r.tables, &table{id: id, held: map[netip.Prefix]bool{}})
-	}
-	r.status = Status{Node: cfg.NodeName, DryRun: cfg.DryRun, Reason: "waiting for the Kubernetes API"}
+	r := &Reconciler{mailbox: mailbox{wake: make(chan struct{}, 1)}}
+	r.env = env{cloud, kube, obs, rec, &cfg, r.isStale}
+	r.tables = newTables(cfg.Tables)
+	r.status.Store(&status.Status{Node: cfg.NodeName, DryRun: cfg.DryRun, Reasons: []status.Reason{{Text: waitingForAPI}}})
 	return r
 }
 
-// Observe takes the Node as it is now; nil means that it is not there. News that
-// say nothing new wake nobody.
-func (r *Reconciler) Observe(f *Facts) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.known && f.equal(r.news) {
-		return
+func newTables(ids []string) (tables []*table) {
+	for _, id := range ids {
+		tables = append(tables, &table{id: id})
 	}
-	r.news, r.known, r.at = f, true, time.Now()
-	r.signal()
+	return tables
 }
 
-// signal wakes the worker, now or as soon as it rests.
-func (r *Reconciler) signal() {
-	select {
-	case r.wake <- struct{}{}:
-	default:
-	}
-}
-
-// hurry cancels a pass that still waits for the cloud some time after there are
-// news: one table that hangs must not hold up what the others get next.
-func (r *Reconciler) hurry(ctx context.Context, cancel context.CancelFunc) {
-	for !r.outdated() {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.wake:
-		}
-	}
-	r.signal() // for Run
-	if wait(ctx, newsPatience) == nil {
-		cancel()
-	}
-}
+// Status returns what is known, as of the last pass.
+func (r *Reconciler) Status() status.Status { return *r.status.Load() }
 
 // Run works until ctx ends. Routes stay as they are then.
 func (r *Reconciler) Run(ctx context.Context) {
-	timer := time.NewTimer(rand.N(r.cfg.StartupJitter + 1))
-	defer timer.Stop()
-	select { // the first call; news wait
-	case <-timer.C:
-	case <-ctx.Done():
+	if wait(ctx, rand.N(r.cfg.StartupJitter+1)) != nil { // the first call; events wait
 		return
 	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		r.work(ctx)
-		timer.Reset(r.rest())
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
 		case <-timer.C:
 		}
+		r.work(ctx)
+		timer.Reset(r.rest())
 	}
 }
 
-// work takes the news and does what is due.
+// work takes the newest event and does what is due.
 func (r *Reconciler) work(ctx context.Context) {
-	r.mu.Lock()
-	news, known, at := r.news, r.known, r.at
-	r.taken = news
-	r.mu.Unlock()
-	if known {
-		r.digest(news, at)
+	if f, at, fresh := r.take(); fresh {
+		r.turnTo(f, at)
 	}
 	r.pollLogin()
-	if next := r.next(); !next.IsZero() && !time.Now().Before(next) {
+	if next := earliest(r.active()); !next.IsZero() && !next.After(time.Now()) {
 		r.publish()
-		r.setProgress(time.Now(), time.Time{})
+		r.beat(time.Now(), time.Time{})
 		r.pass(ctx)
-		r.passedAt = time.Now()
+		r.readAt = time.Now()
 	}
 	if ctx.Err() == nil {
 		r.publish()
 	}
-	r.setProgress(time.Time{}, r.next())
-}
-
-// outdated reports whether there are news that the worker has not seen.
-func (r *Reconciler) outdated() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.known && r.news != r.taken
+	r.beat(time.Time{}, earliest(r.active()))
 }
 
 // rest returns how long there is nothing to do.
 func (r *Reconciler) rest() time.Duration {
-	next := r.next()
+	clocks := r.active()
+	next := earliest(clocks)
 	if next.IsZero() {
 		return time.Hour
 	}
-	wait := max(time.Until(next), 0)
-	if r.loginRefused() {
-		wait = min(wait, loginPoll)
+	if slices.ContainsFunc(clocks, (*clock).isRefused) {
+		return min(until(next), loginPoll)
 	}
-	return wait
+	return until(next)
 }
 
-// active reports whether there is a Node to make routes for.
-func (r *Reconciler) active() bool {
-	return r.facts != nil && r.skip == "" && r.bad == nil && len(r.wanted) > 0
-}
-
-// next returns when something is due; the zero time if nothing is.
-func (r *Reconciler) next() time.Time {
+// active returns the clocks that run in the Node's phase.
+func (r *Reconciler) active() (clocks []*clock) {
 	switch {
-	case !r.removal.due.IsZero():
-		return r.removal.due
-	case !r.active():
-		return time.Time{}
-	case r.instance.ID == "":
-		return r.lookup.due
+	case r.intent.phase == deleted:
+		return []*clock{&r.removal}
+	case !r.intent.routes():
+		return nil
+	case !r.instance.found:
+		return []*clock{&r.instance.clock}
 	}
-	var next time.Time
 	for _, t := range r.tables {
-		if next.IsZero() || !t.due.IsZero() && t.due.Before(next) {
-			next = t.due
-		}
+		clocks = append(clocks, &t.clock)
 	}
-	return next
+	return clocks
 }
 
-// pass does what is due: the clean-up behind a deleted Node, or finding the
-// instance and bringing each due table in line. Tables do not wait for each other.
-func (r *Reconciler) pass(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, passTimeout)
-	defer cancel()
-	go r.hurry(ctx, cancel)
-	if !r.removal.due.IsZero() {
-		r.remove(ctx)
+// pollLogin tries at once when refused credentials have been replaced.
+func (r *Reconciler) pollLogin() {
+	clocks := r.active()
+	if slices.ContainsFunc(clocks, (*clock).isRefused) && r.cloud.CredentialsChanged() {
+		for _, c := range clocks {
+			c.hasten()
+		}
+	}
+}
+
+// turnTo takes over what the Node asks for now, and makes due what that changes.
+// What is the same costs no call, whatever else happened to the Node (R8).
+func (r *Reconciler) turnTo(f *Facts, at time.Time) {
+	before := r.intent
+	if before.phase != unknown && f.equal(before.facts) {
 		return
 	}
-	if r.instance.ID == "" && !r.findInstance(ctx) {
-		r.obs.Pass("error")
+	next, n := before.next(f, r.cfg)
+	r.intent = next
+	r.announce(n)
+	if n.pass != "" && (next.phase != before.phase || next.reason != before.reason) {
+		r.obs.Pass(n.pass)
+	}
+	switch {
+	case f == nil:
+		if next.phase == deleted && r.instance.server.ID != "" {
+			r.removal.start(at.Add(removalDelay))
+		}
+		return
+	case before.uid != "" && before.uid != f.UID,
+		r.instance.found && f.movedFrom(before.facts, r.instance.server.ID):
+		r.forget()
+	}
+	r.removal.stop()
+	if !r.instance.found && (r.instance.due.IsZero() || !f.sameMachine(before.facts) || !slices.Equal(next.wanted, before.wanted)) {
+		r.instance.start(at)
+	}
+	if next.routes() && r.instance.found {
+		r.aimAt(next.wanted, at)
+	} else if !slices.Equal(next.wanted, before.wanted) {
+		r.changedAt = at
+	}
+}
+
+// announce records what there is to say about a new intent.
+func (r *Reconciler) announce(n notice) {
+	if n.outside != "" {
+		r.rec.state("skipped", info, subnetSkipped, "skipping route "+n.outside+", not cluster traffic")
+	}
+	if n.text != "" {
+		r.rec.record("node", cmp.Or(n.key, n.text), n.severity, n.event, n.text)
+	}
+}
+
+// forget drops all that was learnt about another Node of this name, or another
+// instance. Only the instance whose routes may have to be removed stays known.
+func (r *Reconciler) forget() {
+	r.instance = locator{server: r.instance.server}
+	r.tables, r.aim = newTables(r.cfg.Tables), target{}
+}
+
+// aimAt makes the tables due if they are to show something else than so far.
+func (r *Reconciler) aimAt(wanted []netip.Prefix, at time.Time) {
+	if r.aim.server.ID == r.instance.server.ID && slices.Equal(wanted, r.aim.wanted) {
 		return
 	}
-	var due []*table
-	for _, t := range r.tables {
-		if !t.due.IsZero() && !t.due.After(time.Now()) {
-			due = append(due, t)
-		}
-	}
-	looked := slices.DeleteFunc(slices.Clone(due), func(t *table) bool { return !t.confirmed || t.due.Equal(t.handover) })
-	r.inParallel(due, func(t *table) { t.err = r.sync(ctx, t, r.wanted, !t.confirmed || t.repairs(r.cfg)) })
-	if errors.Is(ctx.Err(), context.Canceled) || abandoned(due) {
-		return // asked to stop, or to do something else: not a failure
-	}
-	result := "success"
-	for _, t := range due {
-		if !r.settle(t) {
-			result = "error"
-		}
-	}
-	r.obs.Pass(result)
-	r.measure()
-	r.findOrphans(ctx, looked)
-}
-
-func (r *Reconciler) inParallel(tables []*table, f func(*table)) {
-	var wg sync.WaitGroup
-	for _, t := range tables {
-		wg.Go(func() { f(t) })
-	}
-	wg.Wait()
-}
-
-// findInstance looks for the ECS instance behind the Node.
-func (r *Reconciler) findInstance(ctx context.Context) bool {
-	server, err := findInstance(ctx, r.cloud, *r.facts)
-	r.lookupErr = err
-	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return false
-		}
-		wait := r.lookup.failed(err)
-		r.tell.failure("instance", "RouteFailed", "could not find the ECS instance of "+r.cfg.NodeName, err, wait)
-		return false
-	}
-	r.instance = server
-	r.lookup = retry{}
-	r.tell.say("instance", info, "", "node "+r.cfg.NodeName+" is ECS instance "+server.ID+" ("+server.Name+")")
+	r.aim, r.changedAt = target{wanted, r.instance.server}, at
 	for _, t := range r.tables {
 		t.restart()
 	}
-	return true
+}
+
+// pass does what is due: removing what a deleted Node left, or finding the
+// instance and bringing each due table in line.
+func (r *Reconciler) pass(ctx context.Context) {
+	ctx, done := r.during(ctx, passTimeout)
+	defer done()
+	switch {
+	case r.intent.phase == deleted:
+		r.remove(ctx)
+		return
+	case !r.instance.found && !r.instance.locate(ctx, r.env, *r.intent.facts):
+		if !errors.Is(ctx.Err(), context.Canceled) {
+			r.obs.Pass("error")
+		}
+		return
+	}
+	r.aimAt(r.intent.wanted, cmp.Or(r.changedAt, time.Now()))
+	r.reconcile(ctx)
+}
+
+// reconcile brings each due table in line; they do not wait for each other.
+func (r *Reconciler) reconcile(ctx context.Context) {
+	due := slices.DeleteFunc(slices.Clone(r.tables), func(t *table) bool { return !t.isDue() })
+	outcomes := make([]outcome, len(due))
+	var wg sync.WaitGroup
+	for i, t := range due {
+		wg.Go(func() { outcomes[i] = t.sync(ctx, r.env, r.aim) })
+	}
+	wg.Wait()
+	result, drift := "success", []*table{}
+	for i, t := range due {
+		before := t.memory
+		t.finish(r.env, outcomes[i])
+		t.record(r.env, r.aim, before.condition, outcomes[i])
+		if (before.settled || before.condition == planned) && outcomes[i].err == nil && !outcomes[i].wrote() {
+			drift = append(drift, t)
+		}
+		result = worse(result, cmp.Or(t.condition.trait().pass, result), outcomes[i].cut)
+	}
+	if result == "" {
+		return // ended for something newer, or asked to stop: claims nothing
+	}
+	r.obs.Pass(result)
+	r.measure()
+	if r.intent.phase != deleted {
+		r.inventory.round(ctx, r.env, r.aim.server.ID, r.tables, drift)
+	}
+}
+
+// worse returns how a pass counts whose tables so far and whose next table counted
+// like this; "" if one of them was cut short.
+func worse(a, b string, cut bool) string {
+	switch {
+	case cut || a == "":
+		return ""
+	case a == "error" || b == "error":
+		return "error"
+	}
+	return "success"
 }
 
 // measure reports how long the routes took since the Node asked for them.
 func (r *Reconciler) measure() {
-	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.confirmed })
+	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.condition.trait().held })
 	if all && !r.changedAt.IsZero() {
 		r.obs.AnnotationToRoute(time.Since(r.changedAt))
 		r.changedAt = time.Time{}
 	}
 }
 
-// loginRefused reports whether anything waits for better credentials.
-func (r *Reconciler) loginRefused() bool {
-	refused := func(err error) bool { _, ok := errors.AsType[*otc.LoginRefusedError](err); return ok }
-	return refused(r.lookupErr) || slices.ContainsFunc(r.tables, func(t *table) bool { return refused(t.err) })
-}
-
-// pollLogin tries at once when refused credentials have been replaced.
-func (r *Reconciler) pollLogin() {
-	if !r.loginRefused() || !r.cloud.CredentialsChanged() {
+// remove takes away what a deleted Node leaves behind: the routes to this very
+// instance that carry our mark. It is a target as any other, and read again as
+// often; the Node must be gone each time.
+func (r *Reconciler) remove(ctx context.Context) {
+	exists, err := r.kube.NodeExists(ctx, r.cfg.NodeName)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return
+	case err != nil:
+		wait := r.removal.backOff(err)
+		r.rec.failure("node", "", "could not see whether node "+r.cfg.NodeName+" is back", err, wait)
+		return
+	case exists:
+		r.removal.stop() // the informer brings the event
 		return
 	}
+	r.aimAt(nil, time.Time{})
+	r.reconcile(ctx)
+	var clocks []*clock
+	left, done := []string{}, true
+	for _, t := range r.tables {
+		if t.condition != settled && t.condition != planned {
+			clocks = append(clocks, &t.clock)
+		}
+		done = done && (t.condition.trait().held || t.condition == planned)
+		left = append(left, t.remains()...)
+	}
+	r.removal.start(earliest(clocks))
+	if done {
+		r.recordRemoved(left)
+	}
+}
+
+// recordRemoved says once what a deleted Node has left.
+func (r *Reconciler) recordRemoved(left []string) {
+	event, what := routeRemoved, cmp.Or(strings.Join(left, ", "), "it left no routes")
+	if r.cfg.DryRun {
+		event = ""
+	}
+	r.rec.record("node", "node is gone", info, event, "node "+r.cfg.NodeName+" is gone; "+what)
+}
+
+// publish makes a Status of what is known, and reports it.
+func (r *Reconciler) publish() {
 	now := time.Now()
-	for _, b := range r.retries() {
-		if !b.due.IsZero() {
-			*b = retry{due: now}
-		}
+	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: r.intent.wanted,
+		LastRead: r.readAt, NextRead: earliest(r.active()), Changes: r.rec.recent()}
+	if r.instance.found {
+		s.Instance, s.InstanceName = r.instance.server.ID, r.instance.server.Name
 	}
-}
-
-// retries returns every clock of this Node.
-func (r *Reconciler) retries() []*retry {
-	all := []*retry{&r.lookup, &r.removal}
+	v := judge(r.intent, r.instance, r.tables, r.cfg, now)
+	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons
+	conflicts, drift, orphans := 0, 0, 0
 	for _, t := range r.tables {
-		all = append(all, &t.retry)
+		s.Tables = append(s.Tables, t.status(r.cfg, r.intent.wanted, s.Instance))
+		conflicts += len(t.plan.Conflicts)
+		drift += t.drifts()
+		orphans += len(t.orphans)
 	}
-	return all
-}
-
-// firstErr returns why the Node is not in sync, if that is an error.
-func (r *Reconciler) firstErr() error {
-	if r.lookupErr != nil {
-		return r.lookupErr
-	}
-	for _, t := range r.tables {
-		if t.err != nil {
-			return t.err
-		}
-	}
-	return nil
-}
-
-func (r *Reconciler) setProgress(began, due time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.began, r.due = began, due
-}
-
-// Alive returns an error if the worker is stuck: a pass that began has not ended
-// for ten minutes, or one that is due has not begun for as long. Waiting for the
-// cloud, a login or a stranger's route is life.
-func (r *Reconciler) Alive() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case !r.began.IsZero() && time.Since(r.began) > stuckAfter:
-		return errors.New("an attempt began at " + clock(r.began) + " and has not ended")
-	case !r.due.IsZero() && time.Since(r.due) > stuckAfter:
-		return errors.New("an attempt was due at " + clock(r.due) + " and has not begun")
-	}
-	return nil
-}
-
-// Status returns what is known, as of the last pass.
-func (r *Reconciler) Status() Status {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.status
+	r.obs.State(s.InSync, conflicts, drift, orphans)
+	r.status.Store(&s)
 }

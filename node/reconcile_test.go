@@ -62,8 +62,7 @@ func TestCallsInOrder(t *testing.T) {
 // TestR8Storm: whatever else changes in the Node costs nothing.
 func TestR8Storm(t *testing.T) {
 	bubble(t, func(w *world) {
-		a := w.up(1, func(c *Config) { c.DriftInterval = 0 })
-		w.Reset()
+		a := w.settled(1, func(c *Config) { c.DriftInterval = 0 })
 		for i := range 1000 {
 			a.show(func(f *Facts) {
 				switch i % 5 {
@@ -190,7 +189,7 @@ func TestStartupJitter(t *testing.T) {
 		a := w.up(1, func(c *Config) { c.StartupJitter = time.Hour })
 		a.move("10.129.0.0/23")
 		w.wantCalls("")
-		if s := a.Status(); s.Ready || s.Reason == "" {
+		if s := a.Status(); s.Ready || s.Line() == "" {
 			t.Errorf("before the first pass: %+v", s)
 		}
 		w.pass(time.Hour)

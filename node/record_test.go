@@ -12,6 +12,9 @@ import (
 
 // A kubeAPI is the API server as far as the Reconciler asks it.
 type kubeAPI struct {
+	name   string
+	others func(name string) bool // whether another Node exists
+
 	mu     sync.Mutex
 	exists bool
 	err    error
@@ -25,7 +28,16 @@ func (k *kubeAPI) set(exists bool, err error) {
 	k.exists, k.err = exists, err
 }
 
-func (k *kubeAPI) NodeExists(context.Context) (bool, error) {
+func (k *kubeAPI) isThere() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.exists
+}
+
+func (k *kubeAPI) NodeExists(_ context.Context, name string) (bool, error) {
+	if name != k.name {
+		return k.others(name), nil
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.asked++

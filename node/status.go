@@ -1,154 +1,147 @@
 package node
 
 import (
+	"cmp"
+	"errors"
 	"net/netip"
 	"time"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/otc"
 )
 
-// A Status is what is known about the Node's routes, for people and probes.
-type Status struct {
-	Ready        bool
-	InSync       bool
-	DryRun       bool
-	Reason       string // in one line, why (not)
-	Node         string
-	Instance     string // ECS id; "" if not found
-	InstanceName string
-	Subnets      []netip.Prefix
-	Tables       []TableStatus
-	LastAttempt  time.Time // zero: none yet
-	NextAttempt  time.Time // zero: nothing is due
-	LastError    string
-	Changes      []Change // newest first
+const waitingForAPI = "waiting for the Kubernetes API"
+
+// What a person can do about conditions that do not cure themselves.
+const (
+	hintConflict = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
+	hintDrift    = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
+	hintAbsent   = "is NODE_NAME right?"
+)
+
+// A verdict is whether a Node is ready and in sync, and why.
+type verdict struct {
+	ready, inSync bool
+	reasons       []status.Reason // never empty
 }
 
-// A TableStatus is one route table in a Status.
-type TableStatus struct {
-	ID, Name string
-	State    string // in one line
-	Used     int    // entries, the system's included
-	Routes   []RouteStatus
-	Planned  string // in a dry run: what would be changed; "" if nothing
-}
-
-// A RouteStatus compares one wanted route with what the table says.
-type RouteStatus struct {
-	Destination string
-	Wanted      string // next hop
-	Seen        string // next hop, behind its type if that is not ecs; "" if there is no route
-	Note        string
-}
-
-// publish makes a Status of the worker's state and reports it.
-func (r *Reconciler) publish() {
-	s := Status{
-		DryRun:       r.cfg.DryRun,
-		Node:         r.cfg.NodeName,
-		Instance:     r.instance.ID,
-		InstanceName: r.instance.Name,
-		Subnets:      r.wanted,
-		LastAttempt:  r.passedAt,
-		NextAttempt:  r.next(),
-		Changes:      r.tell.recent(),
+// judge decides by phase, instance and conditions.
+func judge(in intent, l locator, tables []*table, cfg *Config, now time.Time) verdict {
+	because := func(ready bool, text, hint string) verdict {
+		return verdict{ready, false, []status.Reason{{Text: oneLine(text), Hint: hint}}}
 	}
-	if err := r.firstErr(); err != nil {
-		s.LastError = oneLine(err.Error())
-	}
-	s.Ready, s.InSync, s.Reason = r.judge()
-	conflicts, drift, orphans := 0, 0, 0
-	for _, t := range r.tables {
-		s.Tables = append(s.Tables, t.status(r))
-		conflicts += len(t.plan.Conflicts)
-		drift += t.drift()
-		orphans += len(t.orphans)
-	}
-	r.obs.State(s.InSync, conflicts, drift, orphans)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.status = s
-}
-
-// judge decides on ready and in sync, and says why in one line. A drift or a bad
-// annotation after the routes were confirmed leaves ready as it was.
-func (r *Reconciler) judge() (ready, inSync bool, reason string) {
 	switch {
-	case r.facts == nil && r.skip == "":
-		return false, false, "waiting for the Kubernetes API"
-	case r.facts == nil:
-		return false, false, r.skip
-	case r.skip != "":
-		return true, false, "skipped: " + r.skip
-	case r.wanted == nil && r.bad != nil:
-		return false, false, r.bad.Error()
-	case r.instance.ID == "" && r.loginRefused():
-		return false, false, "login refused: " + oneLine(r.firstErr().Error())
-	case r.instance.ID == "" && r.lookupErr != nil:
-		return false, false, "ECS instance not found: " + oneLine(r.lookupErr.Error())
-	case r.instance.ID == "":
-		return false, false, "looking for the ECS instance"
+	case in.phase == unknown:
+		return because(false, waitingForAPI, "")
+	case in.phase == absent:
+		return because(false, in.reason, hintAbsent)
+	case in.phase == skipped:
+		return because(true, "skipped: "+in.reason, "")
+	case !in.routes():
+		return because(false, in.reason, "")
+	case !l.found:
+		return because(false, l.state(), "")
 	}
-	ready, inSync, reason = true, true, "all routes are confirmed"
-	for _, t := range r.tables {
-		state, ok, synced := t.state(r.cfg)
-		if !ok || !synced && inSync {
-			reason = "route table " + t.id + ": " + state
+	v := judgeTables(tables, cfg, now)
+	if in.phase == invalid {
+		v.inSync = false
+		v.reasons = append([]status.Reason{{Text: oneLine(in.reason + "; the routes of its last good value stay")}}, v.reasons...)
+	}
+	return v
+}
+
+// judgeTables gives a reason for every table that is not as it should be.
+func judgeTables(tables []*table, cfg *Config, now time.Time) verdict {
+	v := verdict{ready: true, inSync: true}
+	for _, t := range tables {
+		ready, inSync := t.condition.trait().ready, t.memory.inSync(now)
+		v.ready, v.inSync = v.ready && ready, v.inSync && inSync
+		if !ready || !inSync || t.err != nil {
+			v.reasons = append(v.reasons, status.Reason{Table: cmp.Or(t.view.Name, t.id), Text: t.state(), Hint: t.hint(cfg)})
 		}
-		ready, inSync = ready && ok, inSync && synced
 	}
-	if r.bad != nil {
-		return ready, false, r.bad.Error() + "; the routes of its last good value stay"
+	if len(v.reasons) == 0 {
+		v.reasons = []status.Reason{{Text: "all routes are confirmed"}}
 	}
-	return ready, inSync, reason
+	return v
 }
 
-// state returns in one line how the table is, whether that is ready, and whether
-// it is in sync.
-func (t *table) state(cfg Config) (line string, ready, inSync bool) {
+// state returns in one line where looking for the instance stands.
+func (l *locator) state() string {
 	switch {
-	case t.err != nil && !t.onlyLooked(cfg):
-		return oneLine(t.err.Error()), false, false
-	case len(t.plan.Conflicts) > 0:
-		return "conflict: a route of somebody else is in the way", false, false
-	case t.view.ID == "":
-		return "not read yet", false, false
-	case t.confirmed && t.drift() > 0:
-		return "drifted: " + t.describeDrift(), true, false
-	case t.confirmed && t.err != nil:
-		return "confirmed; the last look failed: " + oneLine(t.err.Error()), true, true
-	case t.confirmed:
-		return "confirmed", true, true
-	case cfg.DryRun:
-		return "dry run: would " + t.plan.Changes.String(), true, len(t.plan.Changes) == 0
+	case l.isRefused():
+		return "login refused: " + l.err.Error()
+	case l.err != nil && isLogin(l.err):
+		return "no login: " + l.err.Error()
+	case l.err != nil:
+		return "ECS instance not found: " + l.err.Error()
 	}
-	return "not confirmed yet", false, false
+	return "looking for the ECS instance"
 }
 
-func (t *table) status(r *Reconciler) TableStatus {
-	s := TableStatus{ID: t.id, Name: t.view.Name, Used: len(t.view.Routes)}
-	s.State, _, _ = t.state(r.cfg)
-	if r.cfg.DryRun && len(t.plan.Changes) > 0 {
-		s.Planned = t.plan.Changes.String()
+// isLogin reports whether something failed because there is no token.
+func isLogin(err error) bool {
+	e, ok := errors.AsType[*otc.Error](err)
+	return ok && e.Service == "iam"
+}
+
+// state returns in one line how the table stands.
+func (t *table) state() string {
+	text := t.condition.trait().name
+	switch t.condition {
+	case failed:
+		text = t.err.Error()
+	case conflicted:
+		text += ": a route of somebody else is in the way"
+	case drifted:
+		text += ": " + t.plan.drift()
+	case planned:
+		text += ": would " + t.plan.Changes.String()
+	case unsure:
+		text += ": " + t.err.Error()
 	}
-	for _, want := range r.wanted {
-		s.Routes = append(s.Routes, t.compare(want, r.instance.ID))
+	return oneLine(text)
+}
+
+// hint returns what a person can do about the table's condition; "" if nothing,
+// or if the state says it.
+func (t *table) hint(cfg *Config) string {
+	switch {
+	case t.condition == conflicted:
+		return hintConflict
+	case t.condition == drifted && !t.writes(cfg):
+		return hintDrift
+	}
+	return ""
+}
+
+// status shows the table and each wanted route in it.
+func (t *table) status(cfg *Config, wanted []netip.Prefix, self string) status.Table {
+	s := status.Table{ID: t.id, Name: t.view.Name, State: t.state(), LastRead: t.readAt, Used: t.view.Used()}
+	if cfg.DryRun {
+		for _, op := range t.plan.Changes {
+			s.Planned = append(s.Planned, op.String())
+		}
+	}
+	for _, want := range wanted {
+		s.Routes = append(s.Routes, t.compare(want, self))
 	}
 	return s
 }
 
 // compare looks one wanted destination up in the table as last read.
-func (t *table) compare(want netip.Prefix, self string) RouteStatus {
-	s := RouteStatus{Destination: want.String(), Wanted: self}
+func (t *table) compare(want netip.Prefix, self string) status.Route {
+	s := status.Route{Destination: want, Wanted: self}
 	for _, route := range t.view.Routes {
-		if route.Destination == want {
-			if s.Seen = route.NextHop; route.Type != otc.TypeECS {
-				s.Seen = route.Type + " " + route.NextHop
-			}
-			if s.Note = "somebody else's"; s.Seen == self {
-				s.Note = ""
-				break
-			}
+		if route.Destination != want {
+			continue
+		}
+		if s.Seen = route.NextHop; route.Type != otc.TypeECS {
+			s.Seen = route.Type + " " + route.NextHop
+		}
+		if s.Note = "somebody else's"; s.Seen == self {
+			s.Note = ""
+			break
 		}
 	}
 	return s

@@ -16,6 +16,10 @@ const SubnetsAnnotation = "k8s.ovn.org/node-subnets"
 // user-defined networks, which may overlap each other and are never routed.
 const defaultNetwork = "default"
 
+// maxSubnets is more than a Node is ever given: OVN-Kubernetes hands out one of
+// each family. More is garbage that would fill the route table.
+const maxSubnets = 32
+
 // What an annotation may be instead of a list of subnets. The first two are
 // normal while a Node starts, the others are somebody's mistake.
 var (
@@ -24,6 +28,7 @@ var (
 	ErrMalformed = errors.New("annotation " + SubnetsAnnotation + " is malformed")
 	ErrEmpty     = errors.New("annotation " + SubnetsAnnotation + " lists no subnet")
 	ErrBadCIDR   = errors.New("annotation " + SubnetsAnnotation + " holds a bad CIDR")
+	ErrTooMany   = fmt.Errorf("annotation %s lists more than %d subnets", SubnetsAnnotation, maxSubnets)
 )
 
 // ParseSubnets reads the value of the annotation: a JSON object from network name
@@ -45,6 +50,9 @@ func ParseSubnets(value string) ([]netip.Prefix, error) {
 	}
 	if len(cidrs) == 0 {
 		return nil, ErrEmpty
+	}
+	if len(cidrs) > maxSubnets {
+		return nil, fmt.Errorf("%w: %d", ErrTooMany, len(cidrs))
 	}
 	subnets := make([]netip.Prefix, 0, len(cidrs))
 	for _, cidr := range cidrs {

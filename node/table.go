@@ -1,275 +1,256 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"otc-route-manager/otc"
 )
 
-// maxPauses bounds the waits of one pass for a table to show what was sent: 1, 2
-// and 4 seconds. Reads may be stale that long.
-const maxPauses = 3
+// Errors of a pass over one table.
+var (
+	errOtherVPC = errors.New("the route table belongs to another VPC than the instance")
+	errStale    = errors.New("the Node has changed meanwhile")
+)
 
-// maxHeld bounds the waits of one pass for a cloud that throttles PUTs. It was not
-// executed then, but what is wanted, or the table, may be another when it would be:
-// this takes a new look as after any other failure.
-const maxHeld = 2
+// A target is what the tables are brought to. No wanted subnets: the routes of a
+// deleted Node go.
+type target struct {
+	wanted []netip.Prefix
+	server otc.Server
+}
 
 // A table is one route table as far as this Node is concerned.
 type table struct {
-	retry
-	id        string
-	confirmed bool                  // has shown everything that is wanted, since that last changed
-	held      map[netip.Prefix]bool // destinations seen pointing to this instance
-	view      otc.RouteTable        // as last read; ID "" before
-	plan      Plan                  // as of the last read
-	refused   []error               // routes that the cloud does not take
-	err       error                 // of the last pass
-	removed   []otc.Route           // deleted by the last pass
-	taken     bool                  // a destination was taken over from another instance since the last settled pass
-	handover  time.Time             // when a look makes sure that it has lasted, see rest; zero: none is due
-	orphans   []otc.Route           // marked routes of instances that are gone
+	id string
+	clock
+	memory
+	view    otc.RouteTable // as last read; ID "": never
+	readAt  time.Time      // zero: never
+	orphans []otc.Route    // marked routes of instances that are gone
 }
 
-// restart makes the table due for another target or instance.
+// restart makes the table due for another target.
 func (t *table) restart() {
-	t.confirmed, t.handover, t.retry = false, time.Time{}, retry{due: time.Now()}
+	t.memory = memory{owned: t.owned}
+	t.start(time.Now())
 }
 
-// Errors of a pass over one table.
-var (
-	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it: wait; if it lasts, somebody else changes it back")
-	errOtherVPC    = errors.New("the route table belongs to another VPC than the instance")
-	errOutdated    = errors.New("the Node has changed meanwhile")
-)
+// sync reads the table and, if it may, changes it until a read shows what is
+// wanted. It changes nothing in t.
+func (t *table) sync(ctx context.Context, e env, to target) outcome {
+	a := &attempt{write: t.writes(e.cfg) && !e.cfg.DryRun, refused: map[otc.Op]error{}, sent: map[netip.Prefix]bool{}}
+	o := outcome{owned: t.owned}
+	if !a.write && t.isSettling() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, settlingRead)
+		defer cancel()
+	}
+	var s step
+	for !s.done && s.err == nil {
+		s = t.perform(ctx, e, to, a, s, &o)
+	}
+	o.err = s.err
+	o.cut = errors.Is(o.err, errStale) || o.err != nil && errors.Is(ctx.Err(), context.Canceled)
+	o.accepted, o.rejected, o.maybe = a.accepted, a.failed, a.unknown != nil
+	if o.maybe {
+		o.rejected = append(o.rejected, a.last...)
+	}
+	return o
+}
 
-// A refusedError names routes that the cloud does not take while others are fine.
-type refusedError struct{ error }
+// perform does one step and returns the next.
+func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s step, o *outcome) step {
+	switch {
+	case s.wait > 0:
+		return step{err: wait(ctx, s.wait)}
+	case s.put != nil && e.stale():
+		return step{err: errStale}
+	case s.put != nil:
+		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, t.id, s.put))
+	}
+	if err := t.read(ctx, e, to, o); err != nil {
+		return step{err: err}
+	}
+	return a.read(o.plan.Changes)
+}
 
-func (e refusedError) Unwrap() error { return e.error }
-
-// look reads the table and plans.
-func (r *Reconciler) look(ctx context.Context, t *table, want []netip.Prefix) (Plan, error) {
-	view, err := r.cloud.RouteTable(ctx, t.id)
+// read reads the table and plans.
+func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
+	view, err := e.cloud.RouteTable(ctx, t.id)
 	if err != nil {
-		return Plan{}, err
+		return err
 	}
-	if vpc := r.instance.VPCID; vpc != "" && view.VPCID != "" && vpc != view.VPCID {
-		return Plan{}, fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, r.instance.ID, vpc)
+	if vpc := to.server.VPCID; vpc != "" && view.VPCID != "" && vpc != view.VPCID {
+		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, vpc)
 	}
-	t.view = view
-	r.obs.TableRoutes(t.id, len(view.Routes))
-	q := Question{Wanted: want, Self: r.instance.ID, NodeName: r.cfg.NodeName, Ranges: r.cfg.Ranges, Table: view.Routes, Confirmed: t.held}
-	if len(want) == 0 {
+	q := Question{Wanted: to.wanted, Self: to.server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: view.Routes, Confirmed: o.owned}
+	if len(to.wanted) == 0 {
 		q.Confirmed = nil // behind a deleted Node only what carries our mark goes
 	}
-	p := MakePlan(q)
-	if len(p.Contested) > 0 {
-		q.Gone = r.gone(ctx, p.Contested)
-		p = MakePlan(q)
+	o.view, o.plan = view, MakePlan(q)
+	if len(o.plan.Contested) > 0 {
+		q.Gone = missing(ctx, e.cloud, to.server.ID, o.plan.Contested)
+		o.plan = MakePlan(q)
 	}
-	t.remember(want, r.instance.ID)
-	t.plan = p
-	return p, nil
+	o.owned = owned(o.owned, to, view.Routes)
+	return nil
 }
 
-// gone asks which next hops the cloud says are gone. In doubt they live.
-func (r *Reconciler) gone(ctx context.Context, routes []otc.Route) map[string]bool {
+// missing asks which next hops the cloud says are gone. In doubt they live: a cloud
+// that does not know our own instance either is not to be believed (R11).
+func missing(ctx context.Context, cloud Cloud, self string, routes []otc.Route) map[string]bool {
 	gone := map[string]bool{}
 	for _, route := range routes {
-		if id := uuid(route.NextHop); id != "" {
-			_, err := r.cloud.Server(ctx, id)
-			gone[id] = otc.IsNotFound(err)
+		id := uuid(route.NextHop)
+		if _, asked := gone[id]; id == "" || asked {
+			continue
+		}
+		_, err := cloud.Server(ctx, id)
+		gone[id] = otc.IsNotFound(err)
+	}
+	if slices.Contains(slices.Collect(maps.Values(gone)), true) {
+		if _, err := cloud.Server(ctx, self); err != nil {
+			return nil
 		}
 	}
 	return gone
 }
 
-// remember updates which destinations have been seen pointing to this instance;
-// one that no longer does and is not wanted is nobody's business any more.
-func (t *table) remember(want []netip.Prefix, self string) {
-	seen := map[netip.Prefix]bool{}
-	for _, route := range t.view.Routes {
-		if route.Type == otc.TypeECS && route.NextHop == self && (t.held[route.Destination] || slices.Contains(want, route.Destination)) {
-			seen[route.Destination] = true
+// owned returns which destinations have been seen pointing to this instance; one
+// that no longer does and is not wanted is nobody's business any more.
+func owned(before map[netip.Prefix]bool, to target, routes []otc.Route) map[netip.Prefix]bool {
+	after := map[netip.Prefix]bool{}
+	for _, route := range routes {
+		if route.Type == otc.TypeECS && route.NextHop == to.server.ID && (before[route.Destination] || slices.Contains(to.wanted, route.Destination)) {
+			after[route.Destination] = true
 		}
 	}
-	for _, p := range want {
-		if t.held[p] {
-			seen[p] = true
+	for _, p := range to.wanted {
+		if before[p] {
+			after[p] = true
 		}
 	}
-	t.held = seen
+	return after
 }
 
-// An attempt is the state of one pass over one table.
-type attempt struct {
-	limit   int         // operations per PUT; 0: no limit
-	pauses  int         // taken
-	sent    bool        // the last PUT was accepted
-	lost    error       // the last PUT may have been applied or not
-	last    otc.Changes // what it carried
-	spoilt  otc.Changes // refused as a whole; sent one by one if still wanted
-	spoils  int         // how often that happened; at last one by one in any case
-	held    int         // how often a throttled PUT was waited for
-	refused map[otc.Op]error
-}
-
-// sync reads the table and, if write is set, changes it until a read shows what
-// is wanted. Whatever a PUT answers, the next thing is a read: nothing is assumed
-// and nothing is sent blindly again.
-func (r *Reconciler) sync(ctx context.Context, t *table, want []netip.Prefix, write bool) error {
-	a := attempt{refused: map[otc.Op]error{}}
-	t.removed = nil
-	for {
-		plan, err := r.look(ctx, t, want)
-		if err != nil {
-			r.count(a.last, a.lost != nil, "error")
-			return err
+// finish takes over what a pass has brought, and plans the next.
+func (t *table) finish(e env, o outcome) {
+	now := time.Now()
+	t.memory = t.after(o, e.cfg, now)
+	if o.isRead() {
+		t.view, t.readAt = o.view, now
+		e.obs.TableRoutes(t.id, t.view.Used())
+	}
+	for result, ch := range map[string]otc.Changes{"success": o.accepted, "error": o.rejected} {
+		for _, op := range ch {
+			e.obs.RouteChange(string(op.Kind), result, 1)
 		}
-		ch := a.remaining(plan.Changes)
-		if a.lost != nil { // now it shows whether it was applied
-			if len(ch) > 0 {
-				r.count(a.last, true, "error")
-				return a.lost
-			}
-			r.applied(t, a.last)
-			a.lost = nil
-		}
-		t.refused = slices.Collect(maps.Values(a.refused))
-		if len(ch) == 0 || !write || r.cfg.DryRun {
-			return a.verdict(plan.Changes)
-		}
-		if a.sent && a.pauses == maxPauses {
-			return errUnconfirmed
-		}
-		if a.sent {
-			if err := a.pause(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		if t.confirmed && len(want) > 0 {
-			r.tellDrift(t, true) // a repair hides it from the next look
-		}
-		if r.outdated() { // what is wanted may be another Node's by now
-			return errOutdated
-		}
-		if err := r.send(ctx, t, &a, ch); err != nil {
-			return err
-		}
+	}
+	switch {
+	case o.cut:
+		t.hasten()
+	case o.err != nil:
+		t.failed(o.err, t.retry(backoff(o.err, t.failures), e.cfg, now))
+	default:
+		t.start(t.nextRead(e.cfg, now))
 	}
 }
 
-// abandoned reports whether a pass over tables ended for news, and forgets that.
-func abandoned(tables []*table) bool {
-	any := false
-	for _, t := range tables {
-		if errors.Is(t.err, errOutdated) {
-			t.err, any = nil, true
+// about is the topic under which the table is recorded.
+func (t *table) about(what string) string { return "table " + t.id + what }
+
+// record says what a pass has brought, if that is new. before is what was known
+// before it.
+func (t *table) record(e env, to target, before condition, o outcome) {
+	what := "could not update route table " + t.id
+	switch {
+	case o.cut: // claims nothing
+	case o.err != nil && t.condition.trait().held:
+		e.rec.failure(t.about(""), "", "could not check route table "+t.id, o.err, until(t.due))
+	case o.err != nil && len(to.wanted) == 0:
+		e.rec.failure(t.about(""), routeFailed, "could not clean up route table "+t.id, o.err, until(t.due))
+	case o.err != nil:
+		if !o.isRead() {
+			what = "could not read route table " + t.id
 		}
+		e.rec.failure(t.about(""), routeFailed, what, o.err, until(t.due))
+	case t.condition == conflicted:
+		e.rec.state(t.about(""), failing, routeConflict, t.conflict(e.cfg.NodeName), "table", t.id, "next_attempt", until(t.due).Round(time.Second))
+	case len(to.wanted) == 0: // recorded for all tables at once
+	case t.condition == planned && t.plan.lacks():
+		e.rec.state(t.about(""), info, "", "dry run, nothing was written: would "+t.plan.Changes.String(), "table", t.id)
+	case t.condition == drifted:
+		e.rec.state(t.about(""), warning, routeDrifted, t.drifting(e.cfg, to), "table", t.id)
+	default:
+		t.recordConfirmed(e, to, before, o)
 	}
-	return any
 }
 
-// send sends the changes, in several PUTs if the cloud wants them small, and
-// notes in a what came of it. It returns an error if there is nothing to be won
-// by reading the table again.
-func (r *Reconciler) send(ctx context.Context, t *table, a *attempt, ch otc.Changes) error {
-	if len(a.spoilt) > 1 && (slices.Equal(a.spoilt, ch) || a.spoils == maxPauses) {
-		a.limit = 1
+// recordConfirmed says that all routes are right, and once that the table can be
+// read again.
+func (t *table) recordConfirmed(e env, to target, before condition, o outcome) {
+	state := "route " + join(to.wanted) + " → " + e.cfg.NodeName + " confirmed"
+	attrs := []any{"table", t.id, "next_hop", to.server.ID}
+	gone := t.removed
+	if before.trait().held {
+		gone = o.accepted.Routes(otc.Delete)
 	}
-	for part := range slices.Chunk(ch, cmp.Or(a.limit, len(ch))) {
-		a.last = part
-		err := r.cloud.UpdateRoutes(ctx, t.id, part)
-		if err == nil {
-			r.applied(t, part)
-			continue
-		}
-		reaction := otc.ReactionTo(err)
-		switch {
-		case reaction == otc.Transient:
-			a.lost = err
-			return nil
-		case reaction == otc.Throttled && a.held < maxHeld && otc.RetryAfter(err) <= time.Minute:
-			a.held++
-			return wait(ctx, cmp.Or(otc.RetryAfter(err), 10*time.Second+rand.N(50*time.Second)))
-		}
-		r.count(part, true, "error")
-		rejected := reaction == otc.Rejected || reaction == otc.Split
-		switch {
-		case reaction == otc.Split && a.limit == 0:
-			a.limit = 5
-		case reaction == otc.Conflict && a.pauses < maxPauses:
-			return a.pause(ctx)
-		case rejected && len(part) > 1 && a.limit == 5:
-			a.limit = 1
-		case rejected && len(part) > 1:
-			a.spoilt = ch // by one bad route, or the table has changed meanwhile
-			a.spoils++
-		case rejected:
-			a.refused[part[0]] = err
-		default:
-			return err
-		}
-		return nil
+	switch {
+	case before == unsure:
+		e.rec.record(t.about(""), state, info, "", "route table "+t.id+" can be read again: "+state, attrs...)
+	case len(gone) > 0:
+		e.rec.record(t.about(""), state, success, routeMoved, state+", removed "+destinations(gone), attrs...)
+	default:
+		e.rec.record(t.about(""), state, success, routeConfirmed, state, attrs...)
 	}
-	a.sent = true
-	return nil
 }
 
-// remaining returns the changes without those that were refused; while a family
-// has a refused route nothing of that family is deleted.
-func (a *attempt) remaining(ch otc.Changes) otc.Changes {
-	if len(a.refused) == 0 {
-		return ch
+// drifting says how the table has drifted, and what would mend it.
+func (t *table) drifting(cfg *Config, to target) string {
+	if !t.plan.lacks() {
+		return "route " + join(to.wanted) + " → " + cfg.NodeName + " is in the table, but " + t.plan.drift()
 	}
-	var blocked [2]bool
-	for _, op := range ch {
-		if a.refused[op] != nil {
-			blocked[family(op.Route)] = true
-		}
+	hint := ""
+	if !t.writes(cfg) {
+		hint = " (set DRIFT_REPAIR=true to have it put back)"
 	}
-	return slices.DeleteFunc(slices.Clone(ch), func(op otc.Op) bool {
-		return a.refused[op] != nil || op.Kind == otc.Delete && blocked[family(op.Route)]
-	})
+	return "route table " + t.id + " has drifted: " + t.plan.drift() + hint
 }
 
-func family(r otc.Route) int {
-	if r.Destination.Addr().Is4() {
-		return 0
+// conflict says what is in the way.
+func (t *table) conflict(nodeName string) string {
+	var parts []string
+	for _, route := range t.plan.Conflicts {
+		parts = append(parts, fmt.Sprintf("%s route %s → %s", route.Type, route.Destination, route.NextHop))
 	}
-	return 1
+	return fmt.Sprintf("route table %s has a route of somebody else where %s should be: %s; nothing was written there: remove that route, or find out whose it is", t.id, nodeName, strings.Join(parts, ", "))
 }
 
-// verdict is nil unless operations were refused that the table still lacks.
-func (a *attempt) verdict(lacks otc.Changes) error {
-	var errs []error
-	for _, op := range lacks {
-		if err := a.refused[op]; err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", op, err))
-		}
+// drifts counts what a table that was right has lost since.
+func (t *table) drifts() int {
+	if t.condition == drifted {
+		return len(t.plan.Changes) + len(t.plan.Shadows)
 	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return refusedError{errors.Join(errs...)}
+	return len(t.plan.Shadows)
 }
 
-// pause waits a random part between half and all of 1, 2, 4 seconds.
-func (a *attempt) pause(ctx context.Context) error {
-	d := time.Second << a.pauses
-	a.pauses++
-	return wait(ctx, d/2+rand.N(d/2))
+func destinations(routes []otc.Route) string {
+	var s []string
+	for _, route := range routes {
+		s = append(s, route.Destination.String())
+	}
+	return strings.Join(s, ", ")
 }
+
+// until is how long it is until t; 0 if that is past or never.
+func until(t time.Time) time.Duration { return max(time.Until(t), 0) }
 
 func wait(ctx context.Context, d time.Duration) error {
 	select {
@@ -280,19 +261,13 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// applied notes what the cloud has taken.
-func (r *Reconciler) applied(t *table, ch otc.Changes) {
-	t.removed = append(t.removed, ch.Routes(otc.Delete)...)
-	t.taken = t.taken || len(ch.Routes(otc.Modify)) > 0
-	r.count(ch, true, "success")
-}
-
-// count tells the Observer of changes, if there were any.
-func (r *Reconciler) count(ch otc.Changes, sent bool, result string) {
-	if !sent {
-		return
+// remains says what of a deleted Node's routes was or would be removed.
+func (t *table) remains() (text []string) {
+	switch {
+	case t.condition == planned && t.plan.lacks():
+		text = append(text, "dry run, would "+t.plan.Changes.String())
+	case len(t.removed) > 0:
+		text = append(text, "removed "+destinations(t.removed)+" from route table "+t.id)
 	}
-	for _, op := range ch {
-		r.obs.RouteChange(string(op.Kind), result, 1)
-	}
+	return text
 }

@@ -2,11 +2,13 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/otc/otctest"
 )
 
@@ -69,13 +71,14 @@ func TestRecentChanges(t *testing.T) {
 		a := w.up(1)
 		for i := range 30 {
 			w.pass(time.Second)
-			a.see(func(f *Facts) { f.Worker = i%2 == 1 })
+			a.move(fmt.Sprintf("10.129.%d.0/24", i))
 		}
+		a.see(func(f *Facts) { f.Worker = false })
 		got := a.Status().Changes
-		if len(got) != 20 || !strings.Contains(got[0].Text, "has the pod subnets") || got[0].Level != "info" || got[1].Level != "warning" {
+		if len(got) != 20 || !strings.Contains(got[0].Text, "not a worker") || got[0].Level != "warning" || got[1].Level != "success" {
 			t.Errorf("%d changes, the newest: %+v", len(got), got[:2])
 		}
-		if !slices.IsSortedFunc(got, func(x, y Change) int { return y.Time.Compare(x.Time) }) {
+		if !slices.IsSortedFunc(got, func(x, y status.Change) int { return y.Time.Compare(x.Time) }) {
 			t.Error("not newest first")
 		}
 	})
@@ -134,7 +137,7 @@ func TestLastingFailure(t *testing.T) {
 func TestFailureComesBack(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.up(1)
-		for i := range 4 {
+		for i := range maxRepeats {
 			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 503})
 			a.move([]string{"10.129.0.0/23", "10.128.2.0/23"}[i%2])
 			w.pass(5 * time.Second)
@@ -150,8 +153,8 @@ func TestRequestID(t *testing.T) {
 		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 403, Code: "APIGW.0302", Shape: otctest.ShapeAPIGW})
 		a := w.up(1)
 		a.wantTold(1, "error could not update route table", "request_id=", "code=APIGW.0302")
-		if s := a.Status(); s.LastError == "" || strings.Contains(s.LastError, "request") {
-			t.Errorf("last error: %q", s.LastError)
+		if s := a.Status(); !strings.Contains(s.Line(), "APIGW.0302") || strings.Contains(s.Line(), "request") {
+			t.Errorf("last error: %q", s.Line())
 		}
 	})
 }

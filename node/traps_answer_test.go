@@ -30,7 +30,7 @@ func answerTraps() []trap {
 		set:   fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusBadGateway, Shape: otctest.ShapeHTML, Times: -1}),
 		run:   both(hours(0.5), heal),
 		table: []string{home}, calls: "login server( get:502){30,150} get put get", state: "ready, in sync",
-		told: []string{"log error could not update … an HTML page", "event Warning RouteFailed … an HTML page", "log success"},
+		told: []string{"log error could not … route table … an HTML page", "event Warning RouteFailed … an HTML page", "log success"},
 	}}
 	for _, code := range []string{"Ecs.0301", "Ecs.1000", "Ecs.1001", "Ecs.1002", "Ecs.1100", "Ecs.1200"} {
 		list = append(list, trap{
@@ -47,7 +47,7 @@ func answerTraps() []trap {
 			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusForbidden, Shape: shape, Times: -1}),
 			run:   both(hours(1), heal),
 			table: []string{home}, calls: "login server( get put:403){7,13} get put get", state: "ready, in sync",
-			told: []string{"log error could not update … HTTP 403 … vpc:routeTables:update", "event Warning RouteFailed … vpc:routeTables:update", "log success"},
+			told: []string{"log error could not … route table … HTTP 403 … vpc:routeTables:update", "event Warning RouteFailed … vpc:routeTables:update", "log success"},
 		})
 	}
 	return append(list, brokenTraps()...)
@@ -67,7 +67,7 @@ func brokenTraps() []trap {
 	}
 	write := func(name string, f otctest.Fault) trap {
 		f.Op = otctest.OpTableUpdate
-		return again(name, f, "login server get put(:-)? get get put(:-)? get get put get", "log error could not update")
+		return again(name, f, "login server get put(:-)? get get put(:-)? get get put get", "log error could not")
 	}
 	return []trap{
 		read("no answer for 35 seconds", otctest.Fault{Delay: 35 * time.Second}),
@@ -128,7 +128,7 @@ func throttleTraps() []trap {
 				b.see()
 				w.Reset()
 			},
-			table: []string{home, "10.128.4.0/23 → worker-2 *"}, calls: "login server get put:429 get put get", state: "ready, in sync",
+			table: []string{home, "10.128.4.0/23 → worker-2 *"}, calls: "login server get put:429( get){1,3} put get", state: "ready, in sync", // with the other worker's reads
 			told: []string{"log error … 429 … APIGW.0308", "event Warning RouteFailed", "log success"},
 		}}
 }

@@ -134,7 +134,7 @@ func projectTraps() []trap {
 			name:  "trap 10: the project in the URL is not the token's (VPC.0007)",
 			set:   fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusBadRequest, Code: "VPC.0007", Times: -1}),
 			calls: "login server( get:400){7,13}", state: "not ready",
-			told: []string{"log error could not update … VPC.0007 … different projects", "event Warning RouteFailed", "status VPC.0007"},
+			told: []string{"log error could not … route table … VPC.0007 … different projects", "event Warning RouteFailed", "status VPC.0007"},
 		}, {
 			name:  "trap 10: the project in the URL is not the token's (Ecs.0023)",
 			set:   fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusBadRequest, Code: "Ecs.0023", Times: -1}),

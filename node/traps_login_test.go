@@ -93,7 +93,7 @@ func revokedTraps() []trap {
 				a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+a.id, a.id })
 				w.pass(time.Hour)
 			},
-			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get" + handover,
+			table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server:401 login server get put get",
 			told: []string{"count retry relogin = 1", "log info node worker-1 is ECS instance " + ecsID(101)}, state: "ready, in sync",
 		}}
 }
@@ -111,13 +111,13 @@ func tokenTraps() []trap {
 				w.pass(30 * time.Minute)
 			},
 			table: []string{home}, calls: "get put get", state: "ready, in sync",
-			told: []string{"log error could not update … VPC.0005 … restricted, frozen or in arrears", "event Warning RouteFailed", "count call iam login 201 = 2"},
+			told: []string{"log error could not … route table … VPC.0005 … restricted, frozen or in arrears", "event Warning RouteFailed", "count call iam login 201 = 2"},
 		}, {
 			name:  "trap 4: only writing meets a 401 that a new token does not cure",
 			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, Code: "VPC.0009", Times: -1}),
 			run:   hours(0.23),
 			calls: "login server get put:401 login put:401( get put:401){3,6}",
-			told:  []string{"log error could not update … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 2"}, state: "not ready",
+			told:  []string{"log error could not … route table … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 2"}, state: "not ready",
 		}, {
 			name: "trap 5: a stale token is refused with 403",
 			set: both(knob(func(k *otctest.Knobs) { k.IAMForbids = true }),
@@ -137,7 +137,7 @@ func tokenTraps() []trap {
 				a.move("10.128.8.0/23")
 				w.pass(time.Hour)
 			},
-			table: []string{"10.128.8.0/23 → worker-1 *"}, calls: "sorted get( get){9}( get:401){5} login put( put){4}", state: "ready, in sync",
+			table: []string{"10.128.8.0/23 → worker-1 *"}, calls: "sorted get( get){19}( get:401){5} login put( put){4}", state: "ready, in sync",
 			told: []string{"count retry relogin = 1", "count pass error = 0", "count call iam login 201 = 2"},
 		}}
 }

@@ -82,7 +82,7 @@ func serverTraps() []trap {
 			w.AddServer(otctest.Instance{ID: a.id, Name: a.name, VPCID: "77777777-61b8-4e3f-8a25-7c0e9b14d6f1", Fixed: []string{addrOf(1).String()}})
 		},
 		calls: "login server( get){7,13}", state: "not ready",
-		told: []string{"log error could not update … another VPC … ROUTE_TABLE_ID", "event Warning RouteFailed", "status another VPC"},
+		told: []string{"log error could not … route table … another VPC … ROUTE_TABLE_ID", "event Warning RouteFailed", "status another VPC"},
 	}, {
 		name: "trap 20: the check on the server drops pod traffic",
 		run: func(w *world, a *agent) {
@@ -98,7 +98,7 @@ func serverTraps() []trap {
 			a.see(func(f *Facts) { f.ProviderID, f.SystemUUID = "openstack:///"+a.id, a.id })
 			w.pass(time.Hour)
 		},
-		table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server get put get" + handover, state: "ready, in sync",
+		table: []string{"10.128.2.0/23 → worker-1#2 *"}, calls: first + " server get put get", state: "ready, in sync",
 		told: []string{"log info node worker-1 is ECS instance " + ecsID(101), "count modify success = 1"},
 	}, {
 		name: "trap 31: the server is replaced, and the cloud takes its routes along",
@@ -125,7 +125,7 @@ func serverTraps() []trap {
 func (w *world) wantChecked(a *agent, want string) {
 	w.t.Helper()
 	f := a.facts
-	read := func(context.Context) (*corev1.Node, error) {
+	read := func(context.Context, string) (*corev1.Node, error) {
 		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Annotations: map[string]string{SubnetsAnnotation: f.Annotation}},
 			Spec: corev1.NodeSpec{ProviderID: f.ProviderID}}
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: f.Addresses[0].String()}}

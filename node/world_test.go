@@ -107,7 +107,7 @@ type agent struct {
 
 // agent adds worker n: its server, its Node and the process, which is not started.
 func (w *world) agent(n int, options ...func(*Config)) *agent {
-	a := &agent{t: w.t, w: w, name: fmt.Sprintf("worker-%d", n), id: ecsID(n), kube: &kubeAPI{exists: true}, told: &journal{}, counts: newCounts()}
+	a := &agent{t: w.t, w: w, name: fmt.Sprintf("worker-%d", n), id: ecsID(n), kube: &kubeAPI{name: fmt.Sprintf("worker-%d", n), exists: true, others: w.nodeExists}, told: &journal{}, counts: newCounts()}
 	a.cfg = Config{NodeName: a.name, Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}, DriftInterval: 15 * time.Minute}
 	for _, option := range options {
 		option(&a.cfg)
@@ -129,6 +129,14 @@ func (w *world) up(n int, options ...func(*Config)) *agent {
 	return a
 }
 
+// settled is up, and waits until what was confirmed has been read again.
+func (w *world) settled(n int, options ...func(*Config)) *agent {
+	a := w.up(n, options...)
+	w.pass(80 * time.Second)
+	w.Reset()
+	return a
+}
+
 // start starts a process: a new client, a new Reconciler, nothing remembered.
 func (a *agent) start() {
 	ctx, stop := context.WithCancel(a.t.Context())
@@ -138,7 +146,7 @@ func (a *agent) start() {
 	if cloud == nil {
 		cloud = a.client(log)
 	}
-	a.Reconciler = New(cloud, a.kube, a.counts, log, a.cfg)
+	a.Reconciler = New(cloud, a.kube, a.counts, NewRecorder(log.With("node", a.name), a.kube.Event), a.cfg)
 	go func(r *Reconciler, done chan struct{}) {
 		defer close(done)
 		r.Run(ctx)
@@ -217,6 +225,11 @@ func (a *agent) replace(id string) {
 	a.w.DeleteServer(a.id)
 	a.w.AddServer(otctest.Instance{ID: id, Name: a.name, Fixed: []string{a.facts.Addresses[0].String()}})
 	a.id, a.ids = id, append(a.ids, id)
+}
+
+// nodeExists reports whether a worker's Node is there.
+func (w *world) nodeExists(name string) bool {
+	return slices.ContainsFunc(w.agents, func(a *agent) bool { return a.name == name && a.kube.isThere() })
 }
 
 // kill deletes the Node's server for good.

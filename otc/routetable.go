@@ -16,6 +16,9 @@ import (
 // TypeECS is the type of a route whose next hop is a server.
 const TypeECS = "ecs"
 
+// typeLocal is the type of the system's routes to the VPC's own subnets.
+const typeLocal = "local"
+
 // maxDescription is the longest description of a route, in bytes (VPC API,
 // updating a route table: at most 255 characters, no angle brackets).
 const maxDescription = 255
@@ -66,6 +69,17 @@ type RouteTable struct {
 	Default bool
 	Routes  []Route  // in no particular order, the system's local routes included
 	Subnets []string // network ids
+}
+
+// Used returns how many entries count towards the table's limit: all but the
+// system's own (VPC quotas).
+func (t RouteTable) Used() (n int) {
+	for _, r := range t.Routes {
+		if r.Type != typeLocal {
+			n++
+		}
+	}
+	return n
 }
 
 // wireTable is a route table as the API writes it.
