@@ -153,12 +153,12 @@ func TestDriftCheckInterval(t *testing.T) {
 				a := w.up(1, func(c *Config) { c.DriftInterval = tt.interval })
 				w.pass(80 * time.Second)
 				w.Reset()
-				w.pass(23 * time.Hour) // the token lives longer
+				w.pass(23 * time.Hour)
 				n := w.Count(otctest.OpTableGet)
 				if n < tt.low*23/24 || n > tt.up {
 					t.Errorf("%d looks, want %d to %d", n, tt.low, tt.up)
 				}
-				if all := w.Count(""); all != n {
+				if all := w.Count(""); all > n+1 || all > n && w.Count(otctest.OpLogin) != 1 { // the token is renewed once
 					t.Errorf("%d calls for %d looks: %s", all, n, w.calls())
 				}
 				a.wantState(true, true)

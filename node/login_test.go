@@ -9,17 +9,17 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// TestR7Reuse: a token is used until five minutes before its end.
+// TestR7Reuse: a token is used for half of its life at least, and never after its end.
 func TestR7Reuse(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.up(1)
-		w.pass(23*time.Hour + 30*time.Minute)
+		w.pass(11*time.Hour + 30*time.Minute)
 		if n := w.Count(otctest.OpLogin); n != 1 {
-			t.Errorf("%d logins in the life of a token, want 1", n)
+			t.Errorf("%d logins in the first half of a token's life, want 1", n)
 		}
 		w.pass(9 * 24 * time.Hour)
-		if n := w.Count(otctest.OpLogin); n < 10 || n > 11 {
-			t.Errorf("%d logins in ten days, want 10", n)
+		if n := w.Count(otctest.OpLogin); n < 10 || n > 20 {
+			t.Errorf("%d logins in nine days and a half, want 10 to 20", n)
 		}
 		for _, r := range w.Requests() {
 			if r.Status == http.StatusUnauthorized {

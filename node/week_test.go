@@ -51,8 +51,8 @@ func TestWeek(t *testing.T) {
 		w.wantCallsOf(otctest.OpTableUpdate, 1)
 		w.wantRoutes("10.128.14.0/23 → worker-1 *")
 		a.wantState(true, true)
-		if n := a.counts.get("call iam login 201"); n > 8 {
-			t.Errorf("%d logins, want 8 or fewer", n)
+		if n := a.counts.get("call iam login 201"); n > 14 {
+			t.Errorf("%d logins, want 14 or fewer", n)
 		}
 		t.Logf("a week: %d logins, %d reads of the table, %d writes; %d lines, %d Events", a.counts.get("call iam login 201"),
 			a.counts.get("call vpc get_route_table 200"), a.counts.get("call vpc update_route_table 200"), len(a.told.all()), len(a.kube.all()))

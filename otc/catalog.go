@@ -3,6 +3,7 @@ package otc
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -125,4 +126,9 @@ func ParseURL(raw string) (*url.URL, error) {
 		return u, nil
 	}
 	return nil, fmt.Errorf("%q is not https (http is for loopback addresses only)", raw)
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -197,12 +197,3 @@ func plain(body []byte) string {
 	}
 	return s
 }
-
-// clip keeps messages short and on one line.
-func clip(s string) string {
-	s = strings.ToValidUTF8(strings.Join(strings.Fields(s), " "), "?")
-	if len(s) > 300 {
-		s = strings.ToValidUTF8(s[:297], "") + "..."
-	}
-	return s
-}

@@ -24,8 +24,8 @@ func FuzzDecodeError(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, status int) {
 		const secret = "MIIsecret"
-		k := &call{service: "vpc", operation: opTable, method: http.MethodGet, secrets: []Secret{NewSecret(secret)}, answer: body}
-		e := k.judge(&http.Response{StatusCode: status, Header: http.Header{}}, nil)
+		k := &call{service: "vpc", operation: opTable, method: http.MethodGet, secrets: []Secret{NewSecret(secret)}, answer: answer{status: status, body: body}}
+		e := k.judge(nil)
 		success := status/100 == 2 && status != http.StatusAccepted
 		if e == nil {
 			if !success || len(body) > 0 && !json.Valid(body) {

@@ -43,7 +43,13 @@ func newWorld(t *testing.T, change ...func(*Config)) *world {
 	cfg := Config{
 		AuthURL: authURL, Credentials: w.credentials, DomainName: otctest.Account, ProjectName: otctest.Project,
 		Region: "eu-de", Allowed: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/14"), netip.MustParsePrefix("fd01::/48")},
-		UserAgent: "otc-route-manager/test", Transport: roundTripper(w.RoundTrip), Observer: w.count,
+		UserAgent: "otc-route-manager/test", Observer: w.count,
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.GetBody != nil {
+				t.Error("package http may send the body again by itself")
+			}
+			return w.RoundTrip(r)
+		}),
 	}
 	for _, f := range change {
 		f(&cfg)

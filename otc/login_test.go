@@ -113,36 +113,45 @@ func TestLoginAnswersThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// A token without a readable end, or with one in the past, lasts 24 hours; one
-// that ends soon is replaced at half its life; a wrong clock here does not matter.
+// A token without a readable end, or with one in the past, lasts 24 hours; a wrong
+// clock here does not matter. It is replaced at some moment of the second half of
+// its life, five minutes before its end at the latest.
 func TestTokenLifetime(t *testing.T) {
 	now := time.Date(2026, 9, 20, 9, 15, 42, 0, time.UTC)
 	const issued, expires = "2026-09-20T09:15:42.318000Z", "2026-09-21T09:15:42.318000Z"
+	const day, minute = 24 * time.Hour, time.Minute
 	for _, tt := range []struct {
 		name            string
 		now             time.Time
 		issued, expires string
-		end, renew      time.Duration
+		end             time.Duration
+		first, last     time.Duration // renewal
 	}{
-		{"as documented", now, issued, expires, 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"our clock is an hour late", now.Add(-time.Hour), issued, expires, 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"our clock is a day early", now.AddDate(0, 0, 1), issued, expires, 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"no start", now, "", expires, 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"no end", now, issued, "", 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"nothing", now, "", "", 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"an end without a zone", now, issued, "2026-09-21T09:15:42", 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"two hundred years", now, issued, "2226-09-21T09:15:42Z", 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"our clock is a week late, no start", now.AddDate(0, 0, -7), "", expires, 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"ended already", now, "", "2026-09-19T09:15:42Z", 24 * time.Hour, 24*time.Hour - 5*time.Minute},
-		{"eight minutes", now, issued, "2026-09-20T09:23:42.318000Z", 8 * time.Minute, 4 * time.Minute},
-		{"twenty minutes", now, issued, "2026-09-20T09:35:42.318000Z", 20 * time.Minute, 15 * time.Minute},
+		{"as documented", now, issued, expires, day, day / 2, day - 5*minute},
+		{"our clock is two minutes late", now.Add(-2 * minute), issued, expires, day, day / 2, day - 5*minute},
+		{"our clock is two minutes early", now.Add(2 * minute), issued, expires, day, day / 2, day - 5*minute},
+		{"our clock is a day early", now.AddDate(0, 0, 1), issued, expires, day, day / 2, day - 5*minute},
+		{"no start", now, "", expires, day, day / 2, day - 5*minute},
+		{"no end", now, issued, "", day, day / 2, day - 5*minute},
+		{"nothing", now, "", "", day, day / 2, day - 5*minute},
+		{"an end without a zone", now, issued, "2026-09-21T09:15:42", day, day / 2, day - 5*minute},
+		{"two hundred years", now, issued, "2226-09-21T09:15:42Z", day, day / 2, day - 5*minute},
+		{"our clock is a week late, no start", now.AddDate(0, 0, -7), "", expires, day, day / 2, day - 5*minute},
+		{"ended already", now, "", "2026-09-19T09:15:42Z", day, day / 2, day - 5*minute},
+		{"eight minutes", now, issued, "2026-09-20T09:23:42.318000Z", 8 * minute, 4 * minute, 4 * minute},
+		{"twenty minutes", now, issued, "2026-09-20T09:35:42.318000Z", 20 * minute, 10 * minute, 15 * minute},
 	} {
-		end, renew := lifetime(tt.now, tt.issued, tt.expires)
-		if got := end.Sub(tt.now).Round(time.Second); got != tt.end {
-			t.Errorf("%s: got %v, want %v", tt.name, got, tt.end)
+		first, last := day, time.Duration(0)
+		for range 1000 {
+			end, renew := lifetime(tt.now, tt.issued, tt.expires)
+			if got := end.Sub(tt.now).Round(time.Second); got != tt.end {
+				t.Fatalf("%s: got %v, want %v", tt.name, got, tt.end)
+			}
+			first, last = min(first, renew.Sub(tt.now)), max(last, renew.Sub(tt.now))
 		}
-		if got := renew.Sub(tt.now).Round(time.Second); got != tt.renew {
-			t.Errorf("%s: got renewal after %v, want %v", tt.name, got, tt.renew)
+		edge := (tt.last-tt.first)/20 + time.Second
+		if first < tt.first || first > tt.first+edge || last < tt.last-edge || last > tt.last+time.Second {
+			t.Errorf("%s: got renewals after %v to %v, want %v to %v", tt.name, first, last, tt.first, tt.last)
 		}
 	}
 }

@@ -41,6 +41,7 @@ type rule struct {
 
 const (
 	cureConfig  = "check OS_AUTH_URL, OS_REGION_NAME and the OTC_*_ENDPOINT overrides; in eu-ch2 this API may not exist"
+	cureSecret  = "is Secret otc-credentials there, and mounted?"
 	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
 	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
 	curePolicy  = "grant %s to the user's group in this project; it takes effect with the next token"

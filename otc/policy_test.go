@@ -11,9 +11,9 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// An answer is one row of the error tables of the IAM, VPC and ECS references
+// A reply is one row of the error tables of the IAM, VPC and ECS references
 // and of the API gateway, and what is to be done about it.
-type answer struct {
+type reply struct {
 	op      string
 	status  int
 	codes   string // one or more, "" for none
@@ -24,14 +24,14 @@ type answer struct {
 }
 
 // documented is written after the references, not after the code.
-func documented() []answer {
+func documented() []reply {
 	const (
 		login, get, put      = otctest.OpLogin, otctest.OpTableGet, otctest.OpTableUpdate
 		server, list, ports  = otctest.OpServerGet, otctest.OpServerList, otctest.OpPortList
 		forbidden            = "Policy doesn't allow it to be performed."
 		iam, nova, gw, plain = otctest.ShapeIAM, otctest.ShapeNova, otctest.ShapeAPIGW, otctest.ShapeMessage
 	)
-	return []answer{
+	return []reply{
 		// IAM
 		{login, 400, "IAM.0007 IAM.0011 IAM.0072 IAM.0073 IAM.1101", 0, "", Permanent, "OS_DOMAIN_NAME"},
 		{login, 401, "", iam, "Unauthorized", LoginRefused, "OS_PASSWORD"},
@@ -139,7 +139,7 @@ func documented() []answer {
 }
 
 // attempts is how often a call is seen on the wire if the answer never changes.
-func (a answer) attempts() (least, most int) {
+func (a reply) attempts() (least, most int) {
 	switch a.want {
 	case Transient:
 		if a.op != otctest.OpLogin && a.op != otctest.OpTableUpdate {
@@ -165,7 +165,7 @@ func TestPolicy(t *testing.T) {
 }
 
 // checkPolicy lets the cloud answer a for ever and looks at what the client does.
-func (w *world) checkPolicy(a answer, code string) {
+func (w *world) checkPolicy(a reply, code string) {
 	t := w.t
 	w.Fail(otctest.Fault{Op: a.op, Times: -1, Status: a.status, Code: code, Shape: a.shape, Message: a.message})
 	err := w.callOf(a.op)

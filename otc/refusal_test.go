@@ -2,6 +2,8 @@ package otc
 
 import (
 	"errors"
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -124,42 +126,59 @@ func TestR7RefusedWhileReplacingAToken(t *testing.T) {
 			pass(20 * time.Second)
 		}
 		w.wantCalls(otctest.OpLogin, 2)
+		w.wantCalls(otctest.OpTableGet, 2) // nothing is sent with a token that is dead
+		if n := w.count.retries["relogin"]; n != 1 {
+			t.Errorf("got %d logins counted, want the one that was sent", n)
+		}
 		w.rotate("a new one")
 		w.mustRead()
 		w.wantCalls(otctest.OpLogin, 3)
 	})
 }
 
-// The password was changed while the token lives on: it is used to its end.
-func TestR7RefusedWhileRenewing(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.mustRead()
-		w.SetPassword("a new one")
-		pass(24*time.Hour - 4*time.Minute)
-		every(10*time.Second, 3*time.Minute, w.mustRead)
-		w.wantCalls(otctest.OpLogin, 2)
-		pass(2 * time.Minute)
-		if e := asError(t, w.read()); e.Reaction != LoginRefused {
-			t.Errorf("got %v, want a refused login", e)
-		}
-		w.wantCalls(otctest.OpLogin, 2)
-	})
-}
-
-// A failure to reach IAM is no refusal: the next call may try again.
+// A failure to reach IAM is no refusal: the next call may try again, but not at
+// once if IAM may have seen the login. It may have counted as a failed one.
 func TestLoginThatIsNotRefused(t *testing.T) {
-	for _, f := range []otctest.Fault{{Status: 500}, {Status: 503, Code: "APIGW.0613"}, {Status: 504}, {Reset: true}, {Hang: true},
-		{Status: 403, Code: "IAM.0002"}, {Status: 404, Code: "IAM.0004"}, {Status: 400, Code: "IAM.0011"}} {
-		inBubble(t, func(t *testing.T, w *world) {
-			f.Op = otctest.OpLogin
-			w.Fail(f)
-			err := w.read()
-			if _, ok := errors.AsType[*LoginRefusedError](err); ok || err == nil {
-				t.Errorf("%d: got %v, want a plain error", f.Status, err)
-			}
-			w.wantCalls("", 1)
-			w.mustRead()
-			w.wantCalls(otctest.OpLogin, 2)
+	for _, tt := range []struct {
+		name  string
+		fault otctest.Fault
+		pause bool
+	}{
+		{"500", otctest.Fault{Status: 500}, false},
+		{"503", otctest.Fault{Status: 503, Code: "APIGW.0613"}, false},
+		{"504", otctest.Fault{Status: 504}, false},
+		{"403", otctest.Fault{Status: 403, Code: "IAM.0002"}, false},
+		{"404", otctest.Fault{Status: 404, Code: "IAM.0004"}, false},
+		{"400", otctest.Fault{Status: 400, Code: "IAM.0011"}, false},
+		{"no connection", otctest.Fault{Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}, false},
+		{"no such host", otctest.Fault{Err: &net.DNSError{Err: "no such host", Name: "iam.eu-de.otc.t-systems.com"}}, false},
+		{"reset", otctest.Fault{Reset: true}, true},
+		{"closed", otctest.Fault{Err: io.EOF}, true},
+		{"timeout", otctest.Fault{Hang: true}, true},
+		{"cut", otctest.Fault{Truncate: true, Keep: 10}, true},
+		{"stalled", otctest.Fault{Slow: time.Minute}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				tt.fault.Op = otctest.OpLogin
+				w.Fail(tt.fault)
+				err := w.read()
+				if _, ok := errors.AsType[*LoginRefusedError](err); ok || err == nil {
+					t.Errorf("got %v, want a plain error", err)
+				}
+				w.wantCalls("", 1)
+				told, lost := RetryAfter(err), time.Now()
+				for tt.pause && time.Since(lost) < 15*time.Second {
+					if again := asError(t, w.read()); again.Error() != err.Error() || again.RetryAfter != told-time.Since(lost) {
+						t.Errorf("got %v, Retry-After %v; want the same again, and when", again, again.RetryAfter)
+					}
+					w.wantCalls("", 1)
+					pass(time.Second)
+				}
+				pass(max(0, told-time.Since(lost)))
+				w.mustRead()
+				w.wantCalls(otctest.OpLogin, 2)
+			})
 		})
 	}
 }

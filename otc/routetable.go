@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"time"
 )
 
 // TypeECS is the type of a route whose next hop is a server.
@@ -317,14 +316,4 @@ func IsUUID(s string) bool {
 		}
 	}
 	return true
-}
-
-// Login makes sure that there is a token and returns its project id, its end and
-// the base URLs in use by service.
-func (c *Client) Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error) {
-	s, _, err := c.session(ctx, nil, opLogin)
-	if err != nil {
-		return "", time.Time{}, nil, err
-	}
-	return s.project, s.expires, s.base, nil
 }

@@ -42,7 +42,7 @@ func TestR9SecretPrintsRedacted(t *testing.T) {
 		list    []Secret
 	}
 	h := holder{secret, secret, &secret, []Secret{secret}}
-	for _, v := range []any{secret, &secret, h, &h, []Secret{secret}, map[string]Secret{"a": secret}, session{token: secret}, refusal{password: secret}} {
+	for _, v := range []any{secret, &secret, h, &h, []Secret{secret}, map[string]Secret{"a": secret}, &session{token: secret}} {
 		for _, verb := range verbs() {
 			wantSilence(t, fmt.Sprintf(verb, v), fmt.Sprintf("%s of %T", verb, v), otctest.Password, fmt.Sprintf("%x", otctest.Password))
 		}
@@ -66,7 +66,7 @@ func TestR9SecretInLogs(t *testing.T) {
 	var out strings.Builder
 	for _, h := range []slog.Handler{slog.NewJSONHandler(&out, nil), slog.NewTextHandler(&out, nil)} {
 		slog.New(h).Info("x", "a", NewSecret(otctest.Password), "b", []Secret{NewSecret(otctest.Password)},
-			"c", struct{ S Secret }{NewSecret(otctest.Password)}, "d", refusal{password: NewSecret(otctest.Password)})
+			"c", struct{ S Secret }{NewSecret(otctest.Password)}, "d", &session{token: NewSecret(otctest.Password)})
 	}
 	wantSilence(t, out.String(), "slog", otctest.Password)
 }
@@ -128,7 +128,7 @@ func (w *world) wantNothingShown(err error, secrets ...string) {
 			wantSilence(w.t, fmt.Sprintf(verb, e), verb, secrets...)
 		}
 		c := w.client
-		for _, v := range []any{c, *c, c.cfg, c.current, c.http} {
+		for _, v := range []any{c, *c, c.cfg, c.auth, *c.auth, c.auth.current, c.sender} {
 			wantSilence(w.t, fmt.Sprintf(verb, v), fmt.Sprintf("%s of %T", verb, v), secrets...)
 		}
 	}

@@ -133,7 +133,7 @@ func TestNoTLSAtAll(t *testing.T) {
 	plain := httptest.NewServer(otctest.New())
 	defer plain.Close()
 	w := newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, strings.Replace(plain.URL, "http:", "https:", 1)+"/v3" })
-	if e := asError(t, w.read()); e.Reaction != Transient || !strings.Contains(e.Error(), "HTTP response to HTTPS client") {
+	if e := asError(t, w.read()); e.Reaction != Transient || !strings.Contains(e.Error(), "TLS handshake") {
 		t.Errorf("got %v", e)
 	}
 	w = newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, plain.URL+"/v3" })

@@ -3,18 +3,25 @@ package otc
 import (
 	"cmp"
 	"context"
+	"crypto/hmac"
+	cryptorand "crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
 )
 
 const (
-	renewBefore = 5 * time.Minute  // a token is replaced this long before its end
+	renewBefore = 5 * time.Minute  // a token is replaced this long before its end at the latest
+	renewPause  = 5 * time.Minute  // after a renewal that failed
 	loginPause  = 15 * time.Minute // after a refused login; IAM's default lock time
+	lostPause   = 15 * time.Second // after a login without an answer
 )
 
 // A session is a token and what came with it.
@@ -26,6 +33,7 @@ type session struct {
 	base    map[string]string // service → base URL ending in the project id
 	fault   error             // why the token is of no use: its catalog lacks an endpoint
 	began   time.Time
+	dead    string      // the operation that was refused with this token; "": none
 	cause   string      // the operation that was refused with the token before; "": none
 	cured   atomic.Bool // that operation takes this token
 }
@@ -43,103 +51,185 @@ func (e *LoginRefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns the refusal.
 func (e *LoginRefusedError) Unwrap() error { return e.Err }
 
-// refusal remembers with what a login was refused.
-type refusal struct {
-	user     string
-	password Secret
-	err      *LoginRefusedError
+// A pair is a keyed hash of a user name and a password.
+type pair [sha256.Size]byte
+
+// An authenticator logs in as rarely as possible: five failures within 15 minutes
+// lock the user (IAM, login authentication policy), whichever process they come from.
+type authenticator struct {
+	cfg    *Config
+	sender *sender
+	key    []byte // of the hashes, random per process
+
+	gate    chan struct{} // holds one value while somebody uses the fields below
+	current *session
+	refused map[pair]*LoginRefusedError // of the last 15 to 18 minutes
+	failed  bool                        // the last login was refused
+	lost    *Error                      // the last login, if it got no answer
+	retryAt time.Time                   // not before then after such a one
+}
+
+func newAuthenticator(cfg *Config, s *sender) *authenticator {
+	key := make([]byte, sha256.Size)
+	_, _ = cryptorand.Read(key) // never fails
+	return &authenticator{cfg: cfg, sender: s, key: key, gate: make(chan struct{}, 1), refused: map[pair]*LoginRefusedError{}}
 }
 
 // lock enters the section that at most one goroutine is in: login is precious.
-func (c *Client) lock(ctx context.Context) error {
+func (a *authenticator) lock(ctx context.Context) error {
 	select {
-	case c.gate <- struct{}{}:
+	case a.gate <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (c *Client) unlock() { <-c.gate }
+func (a *authenticator) unlock() { <-a.gate }
 
 // session returns the current token or logs in for one. stale is a session that
-// an operation was refused with, or nil. The boolean is false if a new login is
-// not due: the refused token is itself the answer to a 401, and did not help.
-func (c *Client) session(ctx context.Context, stale *session, operation string) (*session, bool, error) {
-	if err := c.lock(ctx); err != nil {
-		return nil, false, err
+// the operation was refused with, or nil. No session and no error mean that a new
+// login is not due: the refused token is itself the answer to a 401, and did not
+// help.
+func (a *authenticator) session(ctx context.Context, stale *session, operation string) (*session, error) {
+	if err := a.lock(ctx); err != nil {
+		return nil, err
 	}
-	defer c.unlock()
-	cur := c.current
-	if cur != nil && cur != stale && time.Now().Before(cur.renewAt) {
-		return cur, true, cur.fault
+	defer a.unlock()
+	cur := a.current
+	switch {
+	case cur == nil:
+		return a.renew(ctx, "")
+	case cur == stale && cur.futile():
+		return nil, nil
+	case cur == stale:
+		cur.dead = operation
 	}
-	if stale != nil && cur == stale {
-		if stale.cause != "" && !stale.cured.Load() && time.Since(stale.began) < loginPause {
-			return nil, false, nil
-		}
-		c.retried("relogin")
+	if cur.dead != "" {
+		return a.renew(ctx, cur.dead)
 	}
-	next, err := c.login(ctx)
-	if err != nil {
-		if stale == nil && cur != nil && time.Now().Before(cur.expires) {
-			return cur, true, cur.fault // IAM is away; the old token has some minutes left
-		}
-		return nil, true, err
+	if time.Now().Before(cur.renewAt) {
+		return cur, cur.fault
 	}
-	if stale != nil {
-		next.cause = operation
+	next, err := a.renew(ctx, "")
+	if err != nil && next == nil && time.Now().Before(cur.expires) { // the old one has some time left
+		cur.renewAt = time.Now().Add(renewPause + rand.N(renewPause))
+		return cur, cur.fault
 	}
-	c.current = next
-	c.tokenExpiry(next.expires)
-	return next, true, next.fault
+	return next, err
 }
 
-// CredentialsChanged reports whether the credentials differ from those that the
-// last login was refused with. It sends nothing.
-func (c *Client) CredentialsChanged() bool {
-	c.gate <- struct{}{}
-	defer c.unlock()
-	if c.refused == nil {
+// futile reports whether logging in again is no answer to a 401: the login before
+// was one already, and did not help.
+func (s *session) futile() bool {
+	return s.cause != "" && !s.cured.Load() && time.Since(s.began) < loginPause
+}
+
+// renew logs in; cause is the operation that was refused with the token before.
+func (a *authenticator) renew(ctx context.Context, cause string) (*session, error) {
+	next, err := a.login(ctx, cause != "")
+	if err != nil {
+		return nil, err
+	}
+	next.cause = cause
+	a.current = next
+	a.sender.observer.TokenExpiry(next.expires)
+	return next, next.fault
+}
+
+// changed reports whether the credentials are others than those that IAM has
+// refused, after a refusal. It sends nothing.
+func (a *authenticator) changed() bool {
+	a.gate <- struct{}{}
+	defer a.unlock()
+	if !a.failed {
 		return false
 	}
-	user, password, err := c.cfg.Credentials()
-	return err == nil && (user != c.refused.user || !password.Equal(c.refused.password))
+	user, password, err := a.credentials()
+	return err == nil && a.refused[a.hash(user, password)] == nil
 }
 
-// login asks IAM for a token, unless it refused these credentials of late.
-func (c *Client) login(ctx context.Context) (*session, error) {
-	user, password, err := c.cfg.Credentials()
+// credentials returns what a login may be tried with.
+func (a *authenticator) credentials() (string, Secret, error) {
+	user, password, err := a.cfg.Credentials()
+	if err == nil && (user == "" || password.Reveal() == "") {
+		err = errors.New("the user name or the password is empty")
+	}
 	if err != nil {
-		return nil, &Error{Service: "iam", Operation: opLogin, Err: err, Reaction: Permanent, Cure: "is Secret otc-credentials there, and mounted?"}
+		return "", Secret{}, &Error{Service: "iam", Operation: opLogin, Err: err, Reaction: Permanent, Cure: cureSecret}
 	}
-	if r := c.refused; r != nil {
-		if r.user == user && r.password.Equal(password) && time.Now().Before(r.err.Until) {
-			return nil, r.err
-		}
-		c.refused = nil
+	return user, password, nil
+}
+
+// hash makes a pair of credentials: what was refused is not kept as text.
+func (a *authenticator) hash(user string, password Secret) pair {
+	h := hmac.New(sha256.New, a.key)
+	fmt.Fprintf(h, "%d %s%s", len(user), user, password.Reveal())
+	return pair(h.Sum(nil))
+}
+
+// login asks IAM for a token, unless it has refused these credentials of late or
+// has left the last login without an answer just now. replaces tells that a token
+// was refused.
+func (a *authenticator) login(ctx context.Context, replaces bool) (*session, error) {
+	user, password, err := a.credentials()
+	if err != nil {
+		return nil, err
 	}
-	s, err := c.postToken(ctx, user, password)
-	if e, ok := errors.AsType[*Error](err); ok && e.Reaction == LoginRefused {
-		pause := loginPause + rand.N(loginPause/5)
-		c.refused = &refusal{user, password, &LoginRefusedError{Err: e, Until: time.Now().Add(pause)}}
-		return nil, c.refused.err
+	now, p := time.Now(), a.hash(user, password)
+	maps.DeleteFunc(a.refused, func(_ pair, r *LoginRefusedError) bool { return !now.Before(r.Until) })
+	if r := a.refused[p]; r != nil {
+		return nil, r
 	}
-	return s, err
+	if now.Before(a.retryAt) {
+		again := *a.lost
+		again.RetryAfter = a.retryAt.Sub(now)
+		return nil, &again
+	}
+	if replaces {
+		a.sender.observer.Retry("relogin")
+	}
+	s, err := a.postToken(ctx, user, password)
+	return s, a.note(p, err)
+}
+
+// note remembers how a login ended.
+func (a *authenticator) note(p pair, err error) error {
+	a.failed, a.lost, a.retryAt = false, nil, time.Time{}
+	e, ok := errors.AsType[*Error](err)
+	switch {
+	case !ok:
+		return err
+	case e.Reaction == LoginRefused:
+		a.failed = true
+		a.refused[p] = &LoginRefusedError{Err: e, Until: time.Now().Add(loginPause + rand.N(loginPause/5))}
+		return a.refused[p]
+	case e.Status == 0 && e.Reaction == Transient && !neverSent(e.Err): // it may have counted as a failure
+		e.RetryAfter = lostPause + rand.N(lostPause/3)
+		a.lost, a.retryAt = e, time.Now().Add(e.RetryAfter)
+	}
+	return err
+}
+
+// neverSent reports whether there was not even a connection.
+func neverSent(err error) bool {
+	op, dial := errors.AsType[*net.OpError](err)
+	_, dns := errors.AsType[*net.DNSError](err)
+	return dns || dial && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 // postToken is POST /v3/auth/tokens: 201, the token in X-Subject-Token, its
 // project, end and catalog in the body.
-func (c *Client) postToken(ctx context.Context, user string, password Secret) (*session, error) {
-	call := &call{
+func (a *authenticator) postToken(ctx context.Context, user string, password Secret) (*session, error) {
+	k := &call{
 		service: "iam", operation: opLogin, method: http.MethodPost,
-		url: c.cfg.AuthURL + "/auth/tokens", body: loginBody(c.cfg, user, password),
+		url: a.cfg.AuthURL + "/auth/tokens", body: loginBody(a.cfg, user, password),
 		secrets: []Secret{password},
 	}
-	if err := c.send(ctx, call); err != nil {
+	if err := a.sender.send(ctx, k); err != nil {
 		return nil, err
 	}
-	var answer struct {
+	var wire struct {
 		Token struct {
 			ExpiresAt string         `json:"expires_at"`
 			IssuedAt  string         `json:"issued_at"`
@@ -149,25 +239,25 @@ func (c *Client) postToken(ctx context.Context, user string, password Secret) (*
 			} `json:"project"`
 		} `json:"token"`
 	}
-	token := call.header.Get("X-Subject-Token")
-	if err := json.Unmarshal(call.answer, &answer); err != nil || token == "" {
-		return nil, call.malformed(errors.New("the answer to the login holds no token"))
+	token := k.answer.header.Get("X-Subject-Token")
+	if err := k.decode(&wire); err != nil || token == "" {
+		return nil, k.malformed(errors.New("the answer to the login holds no token"))
 	}
-	project := cmp.Or(answer.Token.Project.ID, c.cfg.ProjectID)
+	project := cmp.Or(wire.Token.Project.ID, a.cfg.ProjectID)
 	if project == "" {
-		return nil, &Error{Service: call.service, Operation: call.operation, Err: errors.New("the token belongs to no project"),
+		return nil, &Error{Service: k.service, Operation: k.operation, Err: errors.New("the token belongs to no project"),
 			Reaction: Permanent, Cure: "check OS_PROJECT_NAME"}
 	}
 	s := &session{token: NewSecret(token), project: project, base: map[string]string{}, began: time.Now()}
-	s.expires, s.renewAt = lifetime(s.began, answer.Token.IssuedAt, answer.Token.ExpiresAt)
-	if s.fault = s.locate(c.cfg, answer.Token.Catalog); s.fault != nil {
+	s.expires, s.renewAt = lifetime(s.began, wire.Token.IssuedAt, wire.Token.ExpiresAt)
+	if s.fault = s.locate(a.cfg, wire.Token.Catalog); s.fault != nil {
 		s.renewAt = s.began.Add(min(loginPause, s.renewAt.Sub(s.began))) // another token may bring another catalog
 	}
 	return s, nil
 }
 
 // locate fills in the base URLs.
-func (s *session) locate(cfg Config, catalog []catalogEntry) error {
+func (s *session) locate(cfg *Config, catalog []catalogEntry) error {
 	overrides := map[string]string{"vpc": cfg.VPCEndpoint, "ecs": cfg.ECSEndpoint}
 	for _, service := range []string{"vpc", "ecs"} { // always the same one is told first
 		base, err := endpoint(catalog, service, overrides[service], cfg.Region, s.project)
@@ -180,9 +270,9 @@ func (s *session) locate(cfg Config, catalog []catalogEntry) error {
 }
 
 // lifetime returns when a token ends and when to replace it, by this machine's
-// clock. A token without a readable end lasts the documented 24 hours, and none
-// lasts longer; one that lives shorter than twice the margin is replaced at half
-// its life.
+// clock: at a random moment of its second half, so that a fleet that has started
+// together does not log in together, and 5 minutes before its end at the latest. A
+// token without a readable end lasts the documented 24 hours, and none lasts longer.
 func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.Time) {
 	expires, err := time.Parse(time.RFC3339, expiresAt)
 	issued, errIssued := time.Parse(time.RFC3339, issuedAt)
@@ -192,17 +282,14 @@ func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.
 	if day := now.Add(24 * time.Hour); err != nil || !expires.After(now) || expires.After(day) {
 		expires = day
 	}
-	renewAt = expires.Add(-renewBefore)
-	if half := now.Add(expires.Sub(now) / 2); renewAt.Before(half) {
-		renewAt = half
-	}
-	return expires, renewAt
+	half := expires.Sub(now) / 2
+	return expires, now.Add(half + rand.N(max(half-renewBefore, 1)))
 }
 
 // loginBody is the password method with a project scope (IAM API, obtaining a
 // user token through password authentication). The domain beside the project's
 // name is what the provider's own SDK sends.
-func loginBody(cfg Config, user string, password Secret) []byte {
+func loginBody(cfg *Config, user string, password Secret) []byte {
 	type domain struct {
 		Name string `json:"name"`
 	}

@@ -19,27 +19,24 @@ func every(step, d time.Duration, f func()) {
 	}
 }
 
-// R7: login is precious. A token serves for a day, less five minutes.
-func TestR7OneLoginADay(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		every(10*time.Minute, 23*time.Hour+50*time.Minute, w.mustRead)
-		w.wantCalls(otctest.OpLogin, 1)
-	})
-}
-
-func TestR7RenewalFiveMinutesBeforeTheEnd(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.mustRead()
-		pass(24*time.Hour - 5*time.Minute - time.Second)
-		w.mustRead()
-		w.wantCalls(otctest.OpLogin, 1)
-		pass(2 * time.Second)
-		w.mustRead()
-		w.wantCalls(otctest.OpLogin, 2)
-		if got := time.Until(w.count.expiry); got != 24*time.Hour {
-			t.Errorf("got a token for %v, want 24h", got)
-		}
-	})
+// R7: login is precious. A token serves for half a day at least, and for a day
+// less five minutes at most; a fleet that has started together logs in one by one.
+func TestR7Renewal(t *testing.T) {
+	hours := map[int]bool{}
+	for range 30 {
+		inBubble(t, func(t *testing.T, w *world) {
+			every(5*time.Minute, 23*time.Hour+55*time.Minute, w.mustRead)
+			w.wantCalls(otctest.OpLogin, 2)
+			at := w.times(otctest.OpLogin)
+			if d := at[1].Sub(at[0]); d < 12*time.Hour || !w.count.expiry.Equal(at[1].Add(24*time.Hour)) {
+				t.Errorf("got a new login after %v, end %v; want it after 12h", d, w.count.expiry)
+			}
+			hours[int(at[1].Sub(at[0]).Hours())] = true
+		})
+	}
+	if len(hours) < 5 {
+		t.Errorf("got renewals in the hours %v only, want them spread over 12", hours)
+	}
 }
 
 // A token whose catalog lacks the region is not asked for again at each call; a
@@ -68,24 +65,32 @@ func TestR7CatalogWithoutTheRegion(t *testing.T) {
 	})
 }
 
-// A renewal that fails does not end what the old token can still do.
-func TestRenewalWhileIAMIsAway(t *testing.T) {
-	inBubble(t, func(t *testing.T, w *world) {
-		w.mustRead()
-		old := w.Tokens()[0]
-		pass(24*time.Hour - 4*time.Minute)
-		w.Fail(otctest.Fault{Op: otctest.OpLogin, Times: -1, Status: 503})
-		w.mustRead()
-		if all := w.Requests(); all[len(all)-1].Header.Get("X-Auth-Token") != old {
-			t.Error("the old token was not used")
-		}
-		pass(5 * time.Minute)
-		if e := asError(t, w.read()); e.Service != "iam" || e.Status != 503 || e.Reaction != Transient {
-			t.Errorf("got %v, want IAM's 503", e)
-		}
-		w.Heal()
-		w.mustRead()
-	})
+// A renewal that fails does not end what the old token can still do, and is not
+// tried again at each call.
+func TestR7RenewalThatFails(t *testing.T) {
+	for name, f := range map[string]otctest.Fault{"503": {Status: 503}, "no answer": {Reset: true}, "refused": {Status: 401, Shape: otctest.ShapeIAM}} {
+		inBubble(t, func(t *testing.T, w *world) {
+			w.mustRead()
+			old := w.Tokens()[0]
+			f.Op, f.Times = otctest.OpLogin, -1
+			w.Fail(f)
+			every(time.Minute, 24*time.Hour-time.Minute, w.mustRead)
+			if all := w.Requests(); all[len(all)-1].Header.Get("X-Auth-Token") != old {
+				t.Errorf("%s: the old token was not used", name)
+			}
+			w.wantApart(otctest.OpLogin, 5*time.Minute)
+			if n := w.Count(otctest.OpLogin); n < 2 {
+				t.Errorf("%s: got %d logins, want tries to renew", name, n)
+			}
+			pass(time.Minute)
+			if e := asError(t, w.read()); e.Service != "iam" || e.Status != f.Status {
+				t.Errorf("%s: got %v, want what IAM said", name, e)
+			}
+			w.Heal()
+			pass(18 * time.Minute)
+			w.mustRead()
+		})
+	}
 }
 
 func TestR7OneLoginForFiftyGoroutines(t *testing.T) {
