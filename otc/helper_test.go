@@ -80,6 +80,13 @@ func (w *world) rotate(password string) {
 	w.password = password
 }
 
+// rename changes the user name that the client is given.
+func (w *world) rename(user string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.user = user
+}
+
 // read reads the route table once.
 func (w *world) read() error {
 	_, err := w.client.RouteTable(w.t.Context(), otctest.TableID)

@@ -2,6 +2,7 @@ package otc
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -60,30 +61,50 @@ func TestR7PauseIsJittered(t *testing.T) {
 	}
 }
 
+// Each step changes the credentials and reads twice. A pair is new if it was not
+// refused in the last 15 minutes, whatever was tried in between.
 func TestR7ChangedCredentialsAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
-		if w.client.CredentialsChanged() {
-			t.Error("changed before any login")
+		logins := 0
+		for _, step := range []struct {
+			name, user, password string
+			sent, ok             bool
+			after                time.Duration
+		}{
+			{"right", otctest.User, otctest.Password, true, true, 0},
+			{"wrong", otctest.User, "wrong", true, false, 24 * time.Hour},
+			{"empty", otctest.User, "", false, false, 0},
+			{"wrong too", otctest.User, "wrong too", true, false, 0},
+			{"the first again", otctest.User, "wrong", false, false, 5 * time.Minute},
+			{"the second again", otctest.User, "wrong too", false, false, 5 * time.Minute},
+			{"another user", "somebody", "wrong", true, false, 0},
+			{"user and password run together", "somebodyw", "rong", true, false, 0},
+			{"no user", "", "wrong", false, false, 0},
+			{"the first, 18 minutes later", otctest.User, "wrong", true, false, 8 * time.Minute},
+			{"right again", otctest.User, otctest.Password, true, true, 0},
+		} {
+			pass(step.after)
+			before := logins > 1
+			w.rename(step.user)
+			w.rotate(step.password)
+			if got, want := w.client.CredentialsChanged(), step.sent && before; got != want {
+				t.Errorf("%s: changed is %v, want %v", step.name, got, want)
+			}
+			if step.sent {
+				logins++
+			}
+			for range 2 {
+				if err := w.read(); (err == nil) != step.ok {
+					t.Errorf("%s: got %v", step.name, err)
+				}
+				w.wantCalls(otctest.OpLogin, logins)
+			}
 		}
-		w.rotate("wrong")
-		_ = w.read()
-		if w.client.CredentialsChanged() {
-			t.Error("changed, though nothing did")
-		}
-		w.rotate("wrong too")
-		if !w.client.CredentialsChanged() {
-			t.Error("not changed, though the password did")
-		}
-		w.wantCalls("", 1)
-		_ = w.read()
-		w.wantCalls("", 2)
-		_ = w.read()
-		w.wantCalls("", 2)
-		w.rotate(otctest.Password)
-		w.mustRead()
-		w.wantCalls(otctest.OpLogin, 3)
 		if w.client.CredentialsChanged() {
 			t.Error("changed after a login that succeeded")
+		}
+		if text := fmt.Sprintf("%+v %q", *w.client.auth, w.client.auth.refused); strings.Contains(text, "wrong") {
+			t.Errorf("refused passwords are kept as text: %s", text)
 		}
 	})
 }

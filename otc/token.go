@@ -146,7 +146,7 @@ func (a *authenticator) changed() bool {
 		return false
 	}
 	user, password, err := a.credentials()
-	return err == nil && a.refused[a.hash(user, password)] == nil
+	return err == nil && a.refusal(a.hash(user, password)) == nil
 }
 
 // credentials returns what a login may be tried with.
@@ -168,6 +168,12 @@ func (a *authenticator) hash(user string, password Secret) pair {
 	return pair(h.Sum(nil))
 }
 
+// refusal returns how a pair was refused, as long as that counts, or nil.
+func (a *authenticator) refusal(p pair) *LoginRefusedError {
+	maps.DeleteFunc(a.refused, func(_ pair, r *LoginRefusedError) bool { return !time.Now().Before(r.Until) })
+	return a.refused[p]
+}
+
 // login asks IAM for a token, unless it has refused these credentials of late or
 // has left the last login without an answer just now. replaces tells that a token
 // was refused.
@@ -176,14 +182,13 @@ func (a *authenticator) login(ctx context.Context, replaces bool) (*session, err
 	if err != nil {
 		return nil, err
 	}
-	now, p := time.Now(), a.hash(user, password)
-	maps.DeleteFunc(a.refused, func(_ pair, r *LoginRefusedError) bool { return !now.Before(r.Until) })
-	if r := a.refused[p]; r != nil {
+	p := a.hash(user, password)
+	if r := a.refusal(p); r != nil {
 		return nil, r
 	}
-	if now.Before(a.retryAt) {
+	if wait := time.Until(a.retryAt); wait > 0 {
 		again := *a.lost
-		again.RetryAfter = a.retryAt.Sub(now)
+		again.RetryAfter = wait
 		return nil, &again
 	}
 	if replaces {
