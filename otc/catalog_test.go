@@ -19,6 +19,14 @@ func endpointOf(kind, region, url string) []catalogEntry {
 	return []catalogEntry{e}
 }
 
+// behind makes the entries internal ones.
+func behind(catalog []catalogEntry) []catalogEntry {
+	for i := range catalog {
+		catalog[i].Endpoints[0].Interface = "internal"
+	}
+	return catalog
+}
+
 func TestEndpoint(t *testing.T) {
 	const id = otctest.ProjectID
 	for _, tt := range []struct {
@@ -36,6 +44,8 @@ func TestEndpoint(t *testing.T) {
 		{"an entry for any region", "vpc", "", "eu-xx", endpointOf("vpc", "*", "https://vpc.test/v1/x"), "https://vpc.test/v1/" + id},
 		{"an entry without a region", "ecs", "", "eu-xx", endpointOf("compute", "", "https://ecs.test/v2.1/x"), "https://ecs.test/v1/" + id},
 		{"its own region's before any", "vpc", "", "eu-xx", append(endpointOf("vpc", "*", "https://any.test"), endpointOf("vpc", "eu-xx", "https://own.test")...), "https://own.test/v1/" + id},
+		{"public before internal", "vpc", "", "eu-xx", append(behind(endpointOf("vpc", "eu-xx", "https://inner.test")), endpointOf("vpc", "eu-xx", "https://own.test")...), "https://own.test/v1/" + id},
+		{"internal only", "vpc", "", "eu-xx", behind(endpointOf("vpc", "eu-xx", "https://inner.test")), ""},
 		{"override before catalog", "vpc", "https://proxy.test", "eu-de", endpointOf("vpc", "eu-de", "https://vpc.test/v1/x"), "https://proxy.test/v1/" + id},
 		{"override with a version", "vpc", "https://proxy.test/v1", "eu-de", nil, "https://proxy.test/v1/" + id},
 		{"override with a path", "ecs", "https://proxy.test/otc/ecs/", "eu-de", nil, "https://proxy.test/otc/ecs/v1/" + id},

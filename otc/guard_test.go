@@ -76,13 +76,20 @@ func TestR1AddsAreCanonical(t *testing.T) {
 	}
 }
 
-// R1: without permitted ranges nothing is permitted.
-func TestR1NoRangesNoRoutes(t *testing.T) {
-	w := newWorld(t, func(c *Config) { c.Allowed = nil })
-	if err := w.write(); !errors.Is(err, ErrGuard) {
-		t.Errorf("got %v, want a refusal", err)
+// R1: ranges that permit nothing, or less than it seems.
+func TestR1OddRanges(t *testing.T) {
+	for _, ranges := range []string{"", "10.128.4.0/23", "10.128.0.0/14 10.128.4.0/23", "10.128.4.0/23 10.128.0.0/14", "0.0.0.0/0", "::/0"} {
+		w := newWorld(t, func(c *Config) {
+			c.Allowed = nil
+			for _, r := range strings.Fields(ranges) {
+				c.Allowed = append(c.Allowed, netip.MustParsePrefix(r))
+			}
+		})
+		if err := w.write(); !errors.Is(err, ErrGuard) { // 10.128.4.0/23
+			t.Errorf("%q: got %v, want a refusal", ranges, err)
+		}
+		w.wantCalls("", 0)
 	}
-	w.wantCalls("", 0)
 }
 
 // R1: the edges of a range are inside.

@@ -92,6 +92,7 @@ func policy() []rule {
 		{operation: opUpdateTable, status: 409, reaction: Conflict, cure: cureWriter},
 		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Rejected, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
 		{status: 409, message: "quota", reaction: Quota, cure: cureFull},
+		{status: 409, code: "VPC.0103", reaction: Transient}, // "busy, try it again later"
 
 		// 400 that is a passing failure behind the API.
 		{status: 400, code: "VPC.0004", reaction: Transient},

@@ -60,6 +60,8 @@ func documented() []reply {
 		{put, 400, "VPC.0004", 0, "The VPC is not active. Try again later.", Transient, ""},
 		{get, 400, "VPC.0007", 0, "", Permanent, "different projects"},
 		{get, 400, "VPC.0002 VPC.1207 VPC.2810 VPC.2809", 0, "", Permanent, ""},
+		{get, 409, "VPC.0103", 0, "Resource status is busy, try it again later.", Transient, ""},
+		{put, 409, "VPC.0103", 0, "Resource status is busy, try it again later.", Conflict, ""},
 		{get, 401, "VPC.0008", 0, "", Relogin, ""},
 		{put, 401, "VPC.0008", 0, "", Relogin, ""},
 		{get, 401, "VPC.0005 VPC.0009", 0, "", Relogin, "restricted, frozen or in arrears"},

@@ -120,6 +120,7 @@ func TestThrottling(t *testing.T) {
 		told       time.Duration // RetryAfter of the error
 	}{
 		{"seconds", otctest.OpTableGet, 429, func() string { return "7" }, 7 * time.Second, 7 * time.Second, 7 * time.Second},
+		{"one second", otctest.OpTableGet, 429, func() string { return "1" }, time.Second, time.Second, time.Second},
 		{"a date", otctest.OpTableGet, 429, func() string { return date(12 * time.Second) }, 12 * time.Second, 12 * time.Second, 12 * time.Second},
 		{"nothing", otctest.OpTableGet, 429, nil, 10 * time.Second, 55 * time.Second, 0},
 		{"nonsense", otctest.OpTableGet, 429, func() string { return "soon" }, 10 * time.Second, 55 * time.Second, 0},

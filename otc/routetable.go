@@ -290,11 +290,11 @@ func (r Route) writable() bool {
 	return r.Type == TypeECS && IsUUID(r.NextHop) && len(r.Description) <= maxDescription && !strings.ContainsAny(r.Description, "<>")
 }
 
-// Inside reports whether p lies strictly inside one of the ranges: a part of it,
-// not the whole. The default route never does.
+// Inside reports whether p lies strictly inside one of the ranges and is the whole
+// of none. The default route never does, and permits nothing as a range.
 func Inside(p netip.Prefix, ranges []netip.Prefix) bool {
-	return p.IsValid() && p.Bits() > 0 && slices.ContainsFunc(ranges, func(r netip.Prefix) bool {
-		return r.Bits() < p.Bits() && r.Contains(p.Addr())
+	return p.IsValid() && !slices.Contains(ranges, p) && slices.ContainsFunc(ranges, func(r netip.Prefix) bool {
+		return 0 < r.Bits() && r.Bits() < p.Bits() && r.Contains(p.Addr())
 	})
 }
 

@@ -192,6 +192,12 @@ func TestR7RefusalThatANewTokenDoesNotCure(t *testing.T) {
 			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: 503, Match: func(otctest.Request) bool { n++; return n%3 == 0 }})
 			w.Set(func(k *otctest.Knobs) { k.Restricted = true })
 		}},
+		{"the gateway throttles now and then", func(w *world) {
+			n := 0
+			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: 429, Header: http.Header{"Retry-After": {"120"}},
+				Match: func(otctest.Request) bool { n++; return n%3 == 0 }})
+			w.Set(func(k *otctest.Knobs) { k.Restricted = true })
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
