@@ -14,9 +14,11 @@ func TestCheckLogin(t *testing.T) {
 		return checkCase{name, edit, []string{toLogin, "❌ login: " + line, noLogin, theNode}}
 	}
 	const (
-		credentials = "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets); five refusals in a row lock the user (request id ID)"
-		outage      = "the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)"
-		reach       = "check the way from here to the endpoint: DNS, proxy, firewall"
+		credentials = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, wrong account (OS_DOMAIN_NAME), " +
+			"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) counts at once, " +
+			"a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)"
+		outage = "the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)"
+		reach  = "check the way from here to the endpoint: DNS, proxy, firewall"
 	)
 	wrong := func(c *trial) { c.SetPassword("another") }
 	testCheck(t, []checkCase{

@@ -63,8 +63,8 @@ func TestR7Refused(t *testing.T) {
 		a.see()
 		w.wantCalls("login:401")
 		a.wantState(false, false)
-		a.wantTold(1, "error", "iam login: HTTP 401", "check OS_USERNAME, OS_PASSWORD")
-		a.wantEvents(1, "Warning RouteFailed", "check OS_USERNAME, OS_PASSWORD")
+		a.wantTold(1, "error", "iam login: HTTP 401", "wrong OS_PASSWORD")
+		a.wantEvents(1, "Warning RouteFailed", "wrong OS_PASSWORD")
 		for i := range 14 {
 			a.move([]string{"10.129.0.0/23", "10.129.2.0/23"}[i%2])
 			w.pass(time.Minute)

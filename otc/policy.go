@@ -40,7 +40,10 @@ type rule struct {
 }
 
 const (
-	cureConfig  = "check OS_AUTH_URL, OS_REGION_NAME and the OTC_*_ENDPOINT overrides; in eu-ch2 this API may not exist"
+	cureConfig = "check OS_AUTH_URL, OS_REGION_NAME and the OTC_*_ENDPOINT overrides; in eu-ch2 this API may not exist"
+	cureLogin  = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, wrong account (OS_DOMAIN_NAME), " +
+		"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) counts at once, " +
+		"a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user"
 	cureSecret  = "is Secret otc-credentials there, and mounted?"
 	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
 	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
@@ -58,9 +61,10 @@ const (
 // error code tables of the IAM, VPC and ECS API references and of the API gateway.
 func policy() []rule {
 	return []rule{
-		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is final.
+		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is
+		// final. A Keystone answers all its causes with the same words and no code.
 		{operation: "login", status: 401, code: "IAM.0061", reaction: LoginRefused, cure: "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"},
-		{operation: "login", status: 401, reaction: LoginRefused, cure: "check OS_USERNAME, OS_PASSWORD, OS_DOMAIN_NAME and OS_PROJECT_NAME in Secret otc-credentials (make create-secrets); five refusals in a row lock the user"},
+		{operation: "login", status: 401, reaction: LoginRefused, cure: cureLogin},
 		{operation: "login", status: 403, code: "IAM.0081", reaction: Permanent, cure: "the user may only use the console: allow programmatic access in IAM"},
 		{operation: "login", status: 403, code: "IAM.0082", reaction: Permanent, cure: "the user is disabled: enable it in IAM"},
 		{operation: "login", status: 403, reaction: Permanent, cure: "the user may not log in to this project: check OS_PROJECT_NAME and the user's groups in IAM"},
@@ -72,7 +76,7 @@ func policy() []rule {
 		// Tokens refused by the services. Some say so with 403.
 		{status: 401, code: "VPC.0005", reaction: Relogin, cure: cureAccount},
 		{status: 401, code: "VPC.0009", reaction: Relogin, cure: cureAccount},
-		{status: 401, code: ".0307", reaction: Relogin, cure: "the token belongs to another region: check OS_REGION_NAME against OS_AUTH_URL and OS_PROJECT_NAME"},
+		{status: 401, code: ".0307", reaction: Relogin, cure: "the token has to be updated, or belongs to another region: check OS_REGION_NAME against OS_AUTH_URL and OS_PROJECT_NAME"},
 		{status: 401, reaction: Relogin, cure: cureToken},
 		{status: 403, message: "x-auth-token is invalid", reaction: Relogin, cure: cureToken},
 

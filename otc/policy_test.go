@@ -35,6 +35,12 @@ func documented() []reply {
 		// IAM
 		{login, 400, "IAM.0007 IAM.0011 IAM.0072 IAM.0073 IAM.1101", 0, "", Permanent, "OS_DOMAIN_NAME"},
 		{login, 401, "", iam, "Unauthorized", LoginRefused, "OS_PASSWORD"},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "unknown, disabled or locked"},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "wrong account (OS_DOMAIN_NAME)"},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "OS_PROJECT_NAME or OS_PROJECT_ID"},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "no role in the project"},
+		{login, 401, "", iam, "Unauthorized", LoginRefused, "user or role after make restart or 15 to 18 minutes"},
+		{login, 401, "", plain, "Authorization information is wrong", LoginRefused, "OS_PASSWORD"},
 		{login, 401, "IAM.0001 IAM.0062 IAM.0063 IAM.0064", 0, "", LoginRefused, "OS_PASSWORD"},
 		{login, 401, "IAM.0061", 0, "", LoginRefused, "locked for 15 minutes"},
 		{login, 401, "APIGW.0301 APIGW.0307", gw, "", LoginRefused, ""},

@@ -72,15 +72,15 @@ func TestR7ChangedCredentialsAtOnce(t *testing.T) {
 			after                time.Duration
 		}{
 			{"right", otctest.User, otctest.Password, true, true, 0},
-			{"wrong", otctest.User, "wrong", true, false, 24 * time.Hour},
+			{"wrong", otctest.User, "geheim-1", true, false, 24 * time.Hour},
 			{"empty", otctest.User, "", false, false, 0},
-			{"wrong too", otctest.User, "wrong too", true, false, 0},
-			{"the first again", otctest.User, "wrong", false, false, 5 * time.Minute},
-			{"the second again", otctest.User, "wrong too", false, false, 5 * time.Minute},
-			{"another user", "somebody", "wrong", true, false, 0},
-			{"user and password run together", "somebodyw", "rong", true, false, 0},
-			{"no user", "", "wrong", false, false, 0},
-			{"the first, 18 minutes later", otctest.User, "wrong", true, false, 8 * time.Minute},
+			{"wrong too", otctest.User, "geheim-2", true, false, 0},
+			{"the first again", otctest.User, "geheim-1", false, false, 5 * time.Minute},
+			{"the second again", otctest.User, "geheim-2", false, false, 5 * time.Minute},
+			{"another user", "somebody", "geheim-1", true, false, 0},
+			{"user and password run together", "somebodyg", "eheim-1", true, false, 0},
+			{"no user", "", "geheim-1", false, false, 0},
+			{"the first, 18 minutes later", otctest.User, "geheim-1", true, false, 8 * time.Minute},
 			{"right again", otctest.User, otctest.Password, true, true, 0},
 		} {
 			pass(step.after)
@@ -103,7 +103,7 @@ func TestR7ChangedCredentialsAtOnce(t *testing.T) {
 		if w.client.CredentialsChanged() {
 			t.Error("changed after a login that succeeded")
 		}
-		if text := fmt.Sprintf("%+v %q", *w.client.auth, w.client.auth.refused); strings.Contains(text, "wrong") {
+		if text := fmt.Sprintf("%+v %q", *w.client.auth, w.client.auth.refused); strings.Contains(text, "eheim") {
 			t.Errorf("refused passwords are kept as text: %s", text)
 		}
 	})
