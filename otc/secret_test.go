@@ -4,10 +4,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"otc-route-manager/otc/otctest"
 )
@@ -71,45 +76,111 @@ func TestR9SecretInLogs(t *testing.T) {
 	wantSilence(t, out.String(), "slog", otctest.Password)
 }
 
-// R9: neither errors nor the log at debug level nor a printed Client show the
-// password or the token, not even if the cloud sends them back.
-func TestR9NothingShowsCredentials(t *testing.T) {
-	const password = `p"w\d<x>&  not-a-real-password`
+// spelling are the ways in which a cloud may write what it has been sent.
+func spelling() map[string]func(string) string {
 	quote := func(s string) string {
 		b, err := json.Marshal(s)
 		if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		return string(b[1 : len(b)-1])
 	}
-	forms := map[string]func(string) string{
-		"as it is": func(s string) string { return s },
-		"in JSON":  func(s string) string { return `body: {"a":"` + quote(s) + `"}` },
-		"at length": func(s string) string {
-			return strings.Repeat("long ", 50) + s + s // cut somewhere in the secret
-		},
+	each := func(format string, letters []rune) string {
+		var b strings.Builder
+		for _, r := range letters {
+			fmt.Fprintf(&b, format, r)
+		}
+		return b.String()
 	}
+	units := func(s string) (all []rune) {
+		for _, u := range utf16.Encode([]rune(s)) {
+			all = append(all, rune(u))
+		}
+		return all
+	}
+	return map[string]func(string) string{
+		"as it is":         func(s string) string { return s },
+		"JSON":             quote,
+		"JSON, slashes":    func(s string) string { return strings.ReplaceAll(quote(s), "/", `\/`) },
+		"JSON, lower case": func(s string) string { return each(`\u%04x`, units(s)) },
+		"JSON, upper case": func(s string) string { return each(`\u%04X`, units(s)) },
+		"JSON in JSON":     func(s string) string { return quote(quote(s)) },
+		"JSON twice more":  func(s string) string { return quote(quote(quote(s))) },
+		"Go":               strconv.QuoteToASCII,
+		"Go in JSON":       func(s string) string { return quote(strconv.Quote(s)) },
+		"URL":              url.PathEscape,
+		"URL, lower case": func(s string) string {
+			return regexp.MustCompile(`%..`).ReplaceAllStringFunc(url.PathEscape(s), strings.ToLower)
+		},
+		"form":          url.QueryEscape,
+		"HTML":          html.EscapeString,
+		"HTML, numbers": func(s string) string { return each("&#x%X;", []rune(s)) },
+		"HTML in JSON":  func(s string) string { return quote(html.EscapeString(s)) },
+		"JSON in a URL": func(s string) string { return url.QueryEscape(quote(s)) },
+		"at length":     func(s string) string { return strings.Repeat("long ", 50) + s + s }, // cut somewhere in the secret
+		"cut":           func(s string) string { return s[:len(s)-8] },
+	}
+}
+
+// R9: neither errors nor the log at debug level nor a printed Client show the
+// password or the token, not even if the cloud sends them back.
+func TestR9NothingShowsCredentials(t *testing.T) {
+	const password = `p"w/\d<x>&+ü😀  not-a-real-password`
 	for op, secret := range map[string]func(w *world) string{
 		otctest.OpLogin:       func(w *world) string { w.RevokeTokens(); return password },
 		otctest.OpTableGet:    func(w *world) string { return w.Tokens()[0] },
 		otctest.OpTableUpdate: func(w *world) string { return w.Tokens()[0] },
 	} {
-		for form, edit := range forms {
+		for form, spell := range spelling() {
 			for place := range echoes("") {
 				t.Run(op+" "+place+" "+form, func(t *testing.T) {
 					inBubble(t, func(t *testing.T, w *world) {
-						w.Set(func(k *otctest.Knobs) { k.TokenSize = 9 << 10 })
 						w.SetPassword(password)
 						w.rotate(password)
 						w.mustRead()
-						token, text := w.Tokens()[0], secret(w)
-						f := echoes(edit(text))[place]
+						token, text := w.Tokens()[0], spell(secret(w))
+						f := echoes(text)[place]
 						f.Op, f.Times = op, -1
 						w.Fail(f)
-						w.wantNothingShown(w.write(), password, quote(password), token)
+						w.wantNothingShown(w.write(), password, token, strings.TrimPrefix(text, strings.Repeat("long ", 50)))
 					})
 				})
 			}
+		}
+	}
+}
+
+// R9: a text that may hold a secret is not shown at all, only how long it was and
+// what; a text that does not is shown.
+func TestR9WhatIsShown(t *testing.T) {
+	const secret = "geheim/Wört 17+4%"
+	for _, tt := range []struct{ name, text, want string }{
+		{"harmless", `the %name% & "C:\users" is 100% wrong\u00`, `the %name% & "C:\users" is 100% wrong\u00`},
+		{"a secret", "bad: " + secret + "!", "[redacted]: 24 bytes of json"},
+		{"JSON of another cloud", `bad: geheim\/W\u00F6rt 17+4%`, "[redacted]: 28 bytes of json"},
+		{"too long to be searched", strings.Repeat("x", 64<<10+1), "[redacted]: 65537 bytes of json"},
+		{"ESC and colours", "a\x1b[2J\x1b[31mb", "a?[2J?[31mb"},
+		{"bidirectional marks", "a\u202eb\u2066c\u200fd", "a?b?c?d"},
+		{"lines", "a\r\nb\u2028c\vd\u0085e", "a b c d e"},
+		{"other controls", "a\x00b\x7fc\u009bd", "a?b?c?d"},
+		{"no UTF-8", "a\xff", "a?"},
+	} {
+		k := &call{secrets: []Secret{{}, NewSecret(secret)}, answer: answer{header: http.Header{"Content-Type": {"application/JSON"}}}}
+		if got := k.show(tt.text); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+		if got := k.judge(errors.New(tt.text)).Err.Error(); got != tt.want {
+			t.Errorf("%s from the transport: got %q, want %q", tt.name, got, tt.want)
+		}
+		if got := k.malformed(errors.New(tt.text)).Err.Error(); got != "unusable answer: "+tt.want {
+			t.Errorf("%s from the decoder: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+	const odd = `p"/\<+ü😀 %` // no piece of it looks the same in all spellings
+	for form, spell := range spelling() {
+		k := &call{secrets: []Secret{NewSecret(odd)}}
+		if got := k.show("bad: " + spell(odd)); !strings.HasPrefix(got, redacted) && form != "cut" {
+			t.Errorf("%s: got %q", form, got)
 		}
 	}
 }
@@ -154,6 +225,7 @@ func echoes(text string) map[string]otctest.Fault {
 		"odd JSON":  {Body: body(m{"what": []string{text}})},
 		"not JSON":  {Status: http.StatusCreated, Body: []byte("not JSON: " + text)},
 		"plain":     {Body: []byte("bad request: " + text)},
+		"transport": {Err: errors.New("malformed answer " + text)},
 		"header":    {Body: []byte{}, Header: http.Header{"X-Request-Id": {strings.ReplaceAll(text, "\n", "")}}},
 	}
 	for name, f := range all {
