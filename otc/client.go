@@ -23,6 +23,7 @@ const (
 	opServer      = "get_server"
 	opServers     = "list_servers"
 	opPorts       = "list_ports"
+	opQuotas      = "list_quotas"
 )
 
 // Config is what a Client needs to know. The first six fields are required,

@@ -24,6 +24,10 @@ func everyCall() map[string]func(context.Context, *Client) error {
 		"vpc update_route_table": func(ctx context.Context, c *Client) error {
 			return c.UpdateRoutes(ctx, otctest.TableID, Ops(Add, route("10.128.4.0/23")))
 		},
+		"vpc list_quotas": func(ctx context.Context, c *Client) error {
+			_, err := c.RouteQuota(ctx)
+			return err
+		},
 		"ecs get_server": func(ctx context.Context, c *Client) error {
 			_, err := c.Server(ctx, one)
 			return err
@@ -73,6 +77,7 @@ func TestRequests(t *testing.T) {
 	want := []string{
 		"GET " + ecs + project + "/cloudservers/" + one,
 		"GET " + ecs + project + "/cloudservers/detail",
+		"GET " + vpc + project + "/quotas",
 		"GET " + vpc + project + "/routetables/" + otctest.TableID,
 		"GET " + vpc + "/v2.0/ports",
 		"POST iam.eu-de.otc.t-systems.com/v3/auth/tokens",
@@ -116,17 +121,19 @@ func TestAnswersUpToEightMiB(t *testing.T) {
 	}
 }
 
-// The observer hears of every attempt, and of every repetition.
+// The observer hears of every attempt, and of every repetition. An answer whose
+// body stalls or breaks is none.
 func TestObserver(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.Set(func(k *otctest.Knobs) { k.Latency = 40 * time.Millisecond })
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Slow: time.Second})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Truncate: true, Keep: 10})
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 503})
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Reset: true})
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 429})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 429, Header: http.Header{"Retry-After": {"7"}}})
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 400, Code: "VPC.0004"})
 		w.mustRead()
 		want := "map[iam login 201:1 vpc get_route_table 200:1 vpc get_route_table 400:1 vpc get_route_table 429:1 " +
-			"vpc get_route_table 503:1 vpc get_route_table error:1] map[connection:1 server_error:1 throttled:1 transient:1]"
+			"vpc get_route_table 503:1 vpc get_route_table error:2] map[connection:2 server_error:1 throttled:1 transient:1]"
 		if got := w.count.String(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}

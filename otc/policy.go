@@ -202,6 +202,8 @@ func permission(operation string) string {
 		return "ecs:cloudServers:list"
 	case opPorts:
 		return "vpc:ports:get"
+	case opQuotas:
+		return "vpc:quotas:list"
 	}
 	return "the missing permission"
 }

@@ -28,6 +28,7 @@ func documented() []reply {
 	const (
 		login, get, put      = otctest.OpLogin, otctest.OpTableGet, otctest.OpTableUpdate
 		server, list, ports  = otctest.OpServerGet, otctest.OpServerList, otctest.OpPortList
+		quotas               = otctest.OpQuotas
 		forbidden            = "Policy doesn't allow it to be performed."
 		iam, nova, gw, plain = otctest.ShapeIAM, otctest.ShapeNova, otctest.ShapeAPIGW, otctest.ShapeMessage
 	)
@@ -75,6 +76,8 @@ func documented() []reply {
 		{get, 403, "VPC.0010 VPC.2201", 0, forbidden, Permanent, "grant vpc:routeTables:get"},
 		{put, 403, "VPC.0010 VPC.2201", 0, forbidden, Permanent, "grant vpc:routeTables:update"},
 		{ports, 403, "VPC.2201", 0, forbidden, Permanent, "grant vpc:ports:get"},
+		{quotas, 403, "VPC.2201", 0, forbidden, Permanent, "grant vpc:quotas:list"},
+		{quotas, 400, "VPC.1207", 0, "", Permanent, ""},
 		{get, 404, "VPC.2808", 0, "", Permanent, "ROUTE_TABLE_ID"},
 		{put, 404, "VPC.2808 VPC.0003", 0, "", Permanent, "ROUTE_TABLE_ID"},
 		{get, 404, "VPC.0105", 0, "", Transient, ""},

@@ -166,7 +166,7 @@ func TestThrottling(t *testing.T) {
 func (w *world) callOf(op string) error {
 	name := map[string]string{otctest.OpLogin: "vpc get_route_table", otctest.OpTableGet: "vpc get_route_table",
 		otctest.OpTableUpdate: "vpc update_route_table", otctest.OpServerGet: "ecs get_server",
-		otctest.OpServerList: "ecs list_servers", otctest.OpPortList: "vpc list_ports"}[op]
+		otctest.OpServerList: "ecs list_servers", otctest.OpPortList: "vpc list_ports", otctest.OpQuotas: "vpc list_quotas"}[op]
 	return everyCall()[name](w.t.Context(), w.client)
 }
 

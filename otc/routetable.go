@@ -139,6 +139,30 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	return answer.RouteTable.table(), nil
 }
 
+// RouteQuota reads how many routes a route table may hold, -1 for any number. It
+// is for information: a user may lack the permission (IsForbidden).
+func (c *Client) RouteQuota(ctx context.Context) (limit int, err error) {
+	const kind = "routetableContainRoutes"
+	var wire struct {
+		Quotas struct {
+			Resources []struct {
+				Type  string `json:"type"`
+				Quota *int   `json:"quota"`
+			} `json:"resources"`
+		} `json:"quotas"`
+	}
+	k := &call{service: "vpc", operation: opQuotas, method: http.MethodGet}
+	if err := c.do(ctx, k, "/quotas?type="+kind, &wire); err != nil {
+		return 0, err
+	}
+	for _, r := range wire.Quotas.Resources {
+		if r.Type == kind && r.Quota != nil {
+			return *r.Quota, nil
+		}
+	}
+	return 0, k.malformed(errors.New("it holds no quota of " + kind))
+}
+
 // An OpKind says what an [Op] does with a route.
 type OpKind string
 

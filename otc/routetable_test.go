@@ -180,3 +180,24 @@ func TestOwnSpellingOfTheTable(t *testing.T) {
 		t.Errorf("got %v, want one route via %s", got, two)
 	}
 }
+
+// The quota is the API's own number; -1 is no limit.
+func TestRouteQuota(t *testing.T) {
+	w := newWorld(t)
+	for _, limit := range []int{200, 0, -1} {
+		w.Set(func(k *otctest.Knobs) { k.TableLimit = limit })
+		if got, err := w.client.RouteQuota(t.Context()); got != limit || err != nil {
+			t.Errorf("got %d, %v; want %d", got, err, limit)
+		}
+	}
+	if r := w.Requests()[1]; r.Query.Encode() != "type=routetableContainRoutes" {
+		t.Errorf("got the query %v", r.Query)
+	}
+	for _, body := range []string{`{"quotas":{"resources":[{"type":"vpc","quota":150}]}}`, `{"quotas":{"resources":[]}}`, `{}`, `[]`,
+		`{"quotas":{"resources":[{"type":"routetableContainRoutes"}]}}`, `{"quotas":{"resources":[{"type":"routetableContainRoutes","quota":"x"}]}}`} {
+		w.Fail(otctest.Fault{Op: otctest.OpQuotas, Body: []byte(body)})
+		if got, err := w.client.RouteQuota(t.Context()); err == nil || !strings.Contains(err.Error(), "unusable answer") {
+			t.Errorf("%s: got %d, %v; want an error", body, got, err)
+		}
+	}
+}

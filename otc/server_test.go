@@ -66,6 +66,17 @@ func TestServersWithShortPages(t *testing.T) {
 	}
 }
 
+// Trap 45: a page of 200 servers is as large as their user data makes it.
+func TestServersWithUserData(t *testing.T) {
+	w := newWorld(t)
+	w.Set(func(k *otctest.Knobs) { k.UserDataSize = 24 << 10 })
+	w.populate("worker", 249)
+	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 250 {
+		t.Errorf("got %d servers, %v; want 250", len(got), err)
+	}
+	w.wantCalls(otctest.OpServerList, 2)
+}
+
 // A list without a count ends with a page that is not full.
 func TestServersWithoutCount(t *testing.T) {
 	w := newWorld(t)

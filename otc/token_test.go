@@ -210,6 +210,9 @@ func TestR7RefusalThatANewTokenDoesNotCure(t *testing.T) {
 					}
 				})
 				again := w.times(otctest.OpLogin)[1:]
+				if n := w.count.retries["relogin"]; n != len(again) {
+					t.Errorf("got %d logins counted, want %d", n, len(again))
+				}
 				if len(again) < 2 || again[0].Sub(start) > 20*time.Second {
 					t.Errorf("got logins %v after the first, want one at once", again)
 				}

@@ -71,6 +71,12 @@
 //	38  slow, cut and broken answers                   Fault.Delay, Hang, Slow, Truncate, Keep, Reset
 //	39  IAM fails over                                 Fault{Op: OpLogin, Status: 410 or 503}
 //	40  table gone, or API gone                        DeleteTable; Knobs.NoTableAPI
+//	41  HTTP/2 resets a stream after the whole body    Fault{Applied: true, Reset: true} behind a socket that speaks it
 //	42  a PUT is executed after the client gave up     Fault.Late, alone or with Status, Err or Reset
 //	43  a late delete takes a new owner's route        Fault.Late; Fault.Before with PutRoute
+//	44  ECS forgets everything for a while             Knobs.Amnesia
+//	45  a page of servers is larger than 1 MiB         Knobs.UserDataSize
+//	46  an error text holds what was sent              Fault.Echo
+//	47  control characters in an error                 Fault.Code and Message, or Body
+//	48  two wrong passwords in turn; an empty one      always: they lock together; it is 400 and does not count
 package otctest

@@ -144,7 +144,7 @@ func (s *Server) showServer(c *call, i Instance, single bool) object {
 		"image":  object{"id": uuid("image")}, "fault": nil, "tags": []string{}, "progress": 0,
 		"OS-EXT-STS:vm_state": strings.ToLower(i.Status), "OS-EXT-STS:task_state": task, "OS-EXT-STS:power_state": 1,
 		"OS-EXT-AZ:availability_zone":          "eu-de-01",
-		"OS-EXT-SRV-ATTR:user_data":            base64.StdEncoding.EncodeToString([]byte(UserData)),
+		"OS-EXT-SRV-ATTR:user_data":            base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "%-*s", c.knobs.UserDataSize, UserData)),
 		"os-extended-volumes:volumes_attached": []object{{"id": uuid("volume " + i.ID), "delete_on_termination": "false"}},
 	}
 	return o
@@ -178,7 +178,7 @@ func (s *Server) addresses(c *call, i Instance, single bool) map[string][]object
 // getServer is GET /v1/{project}/cloudservers/{id}.
 func (s *Server) getServer(c *call) answer {
 	i := s.server(c.id)
-	if i < 0 {
+	if i < 0 || c.knobs.Amnesia {
 		return c.noServer()
 	}
 	return c.reply(http.StatusOK, object{"server": s.showServer(c, s.servers[i], true)})
@@ -220,7 +220,7 @@ func (s *Server) searched(c *call) []Instance {
 	name, ip, status := fuzzy(c.Query.Get("name")), fuzzy(c.Query.Get("ip")), c.Query.Get("status")
 	var list []Instance
 	for _, i := range s.servers {
-		if name.MatchString(i.Name) && (status == "" || status == i.Status) && s.anyAddress(i, ip) {
+		if !c.knobs.Amnesia && name.MatchString(i.Name) && (status == "" || status == i.Status) && s.anyAddress(i, ip) {
 			list = append(list, i)
 		}
 	}
@@ -255,7 +255,7 @@ func (p port) fixedIPs() []object {
 // listInterfaces is GET /v1/{project}/cloudservers/{id}/os-interface.
 func (s *Server) listInterfaces(c *call) answer {
 	i := s.server(c.id)
-	if i < 0 {
+	if i < 0 || c.knobs.Amnesia {
 		return c.noServer()
 	}
 	list := []object{}

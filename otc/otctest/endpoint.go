@@ -42,6 +42,7 @@ func endpoints() []endpoint {
 		{get, "/v1/{project}/routetables/{id}", OpTableGet, serviceVPC, "vpc:routeTables:get", nil, (*Server).getTable},
 		{http.MethodPut, "/v1/{project}/routetables/{id}", OpTableUpdate, serviceVPC, "vpc:routeTables:update",
 			nil, (*Server).updateTable},
+		{get, "/v1/{project}/quotas", OpQuotas, serviceVPC, "vpc:quotas:list", nil, (*Server).listQuotas},
 		{get, "/v2.0/ports", OpPortList, serviceVPC, "vpc:ports:get", object{"ports": []any{}}, (*Server).listPorts},
 
 		{get, "/v1/{project}/cloudservers/detail", OpServerList, serviceECS, "ecs:cloudServers:list",

@@ -24,9 +24,10 @@ type Fault struct {
 	Status  int // of the answer. 0 with Body or ApplyFirst: 200 or 500
 	Code    string
 	Message string
-	Shape   Shape       // of the error body; 0: the one of the service and code
-	Header  http.Header // more header fields
-	Body    []byte      // instead of an error body; empty but not nil: none
+	Shape   Shape                // of the error body; 0: the one of the service and code
+	Header  http.Header          // more header fields
+	Body    []byte               // instead of an error body; empty but not nil: none
+	Echo    func(Request) string // instead of Message: what the request held, say
 
 	Applied    bool          // the request takes effect first, then its answer is delayed, replaced or lost
 	ApplyFirst int           // table.update: that many operations take effect, then comes the error
@@ -125,7 +126,11 @@ func (f Fault) answer(c *call) answer {
 	case status == 0:
 		status = http.StatusInternalServerError
 	}
-	a := c.fail(f.Shape, status, f.Code, f.Message)
+	message := f.Message
+	if f.Echo != nil {
+		message = f.Echo(c.Request)
+	}
+	a := c.fail(f.Shape, status, f.Code, message)
 	if f.Body != nil {
 		a.body = f.Body
 	}

@@ -42,9 +42,11 @@ type Knobs struct {
 
 	// Servers
 	NumericVersion bool // the version of an address is a number instead of a string
+	UserDataSize   int  // bytes of user data in a server's body; 0: those of [UserData]
+	Amnesia        bool // ECS knows no server: lists are empty, ids are 404 Ecs.0114
 
 	// Changing a route table
-	TableLimit          int                 // routes per table; 200
+	TableLimit          int                 // routes per table, as the quota API says it; 200. Negative: any number
 	CountLocal          bool                // local routes count towards TableLimit
 	FullStatus          int                 // status when the table is full; 409
 	MaxRoutesPerRequest int                 // operations per PUT, more is VPC.2800; 0: any number

@@ -29,6 +29,7 @@ const (
 	OpTableGet      = "table.get"
 	OpTableList     = "table.list"
 	OpTableUpdate   = "table.update"
+	OpQuotas        = "quotas"
 	OpServerGet     = "server.get"
 	OpServerList    = "server.list"
 	OpInterfaceList = "interface.list"

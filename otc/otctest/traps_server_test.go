@@ -1,7 +1,12 @@
 package otctest
 
 import (
+	"encoding/base64"
 	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +61,29 @@ func errorTraps() []trap {
 			g = b.get(tbl)
 			equal(t, "cut", g.err == io.ErrUnexpectedEOF && len(g.body) == 10, true)
 		}},
+		{"41 a stream is reset", func(t *testing.T, b *bed) {
+			s := httptest.NewUnstartedServer(b)
+			s.Config.ErrorLog = log.New(io.Discard, "", 0)
+			s.EnableHTTP2 = true
+			s.StartTLS()
+			defer s.Close()
+			b.Fail(Fault{Op: OpTableUpdate, Applied: true, Reset: true, Times: -1})
+			r, _ := http.NewRequestWithContext(b.ctx, http.MethodPut, strings.Replace(tbl, vpc, s.URL, 1), strings.NewReader(delta("add 10.3.0.0/16")))
+			r.Header.Set("X-Auth-Token", b.token)
+			_, err := s.Client().Do(r)
+			equal(t, "reset", err != nil && strings.Contains(err.Error(), "stream error"), true)
+			b.table("10.3.0.0/16")
+		}},
+		{"46 what was sent comes back", func(t *testing.T, b *bed) {
+			b.Fail(Fault{Op: OpLogin, Status: 400, Code: "IAM.0011", Echo: func(r Request) string { return url.QueryEscape(string(r.Body)) }})
+			b.login("a b").want(400, `{"error_code":"IAM.0011"`, "%22password%22%3A%22a+b%22")
+		}},
+		{"47 control characters", func(t *testing.T, b *bed) {
+			b.Fail(Fault{Status: 400, Code: "\x1b[2JVPC.1\u202e", Message: "a\nb"})
+			g := b.get(tbl).want(400)
+			equal(t, "code", g.at("code"), any("\x1b[2JVPC.1\u202e"))
+			equal(t, "message", g.at("message"), any("a\nb"))
+		}},
 	}
 }
 
@@ -96,6 +124,26 @@ func instanceTraps() []trap {
 			b.get(servers+"/"+one).want(200, `"addresses":{"`+VPCID+`":[`, `"fixed"`, `"floating"`, `"version":"4"`)
 			b.Set(func(k *Knobs) { k.NumericVersion = true })
 			b.get(servers+"/"+one).want(200, `"version":4`)
+		}},
+		{"44 ECS forgets everything", func(t *testing.T, b *bed) {
+			b.AddServer(Instance{ID: one})
+			b.Set(func(k *Knobs) { k.Amnesia, k.CheckNextHop = true, true })
+			b.get(servers+"/detail").want(200, `{"count":0,"servers":[]}`)
+			b.get(servers+"/"+one).want(404, "Ecs.0114")
+			b.get(servers+"/"+one+"/os-interface").want(404, "Ecs.0114")
+			b.put("add 10.3.0.0/16").want(200) // VPC remembers
+			b.Set(func(k *Knobs) { k.Amnesia = false })
+			b.get(servers + "/" + one).want(200)
+		}},
+		{"45 a large page", func(t *testing.T, b *bed) {
+			b.Set(func(k *Knobs) { k.UserDataSize = 32 << 10 })
+			for i := range 25 {
+				b.AddServer(Instance{Name: strings.Repeat("n", i+1)})
+			}
+			g := b.get(servers + "/detail").want(200)
+			equal(t, "more than 1 MiB", len(g.body) > 1<<20, true)
+			data, _ := base64.StdEncoding.DecodeString(g.at("servers", "24", "OS-EXT-SRV-ATTR:user_data").(string))
+			equal(t, "user data", len(data), 32<<10)
 		}},
 		{"20 server elsewhere", func(t *testing.T, b *bed) {
 			b.AddServer(Instance{ID: one, VPCID: "elsewhere", NICs: []NIC{{VPCID: VPCID, Addresses: []string{"10.20.0.11"}}}})

@@ -24,7 +24,7 @@ func TestTraps(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { trap.do(t, newBed(t)) })
 		})
 	}
-	equal(t, "traps", len(seen), 42)
+	equal(t, "traps", len(seen), 48)
 }
 
 // loginTraps are about passwords and tokens.
@@ -84,6 +84,15 @@ func loginTraps() []trap {
 			b.token = old
 			b.get(tbl).want(200)
 			equal(t, "logins", b.Count(OpLogin), 1)
+		}},
+		{"48 two wrong passwords in turn", func(t *testing.T, b *bed) {
+			for range 10 {
+				b.login("").want(400, "IAM.0072")
+			}
+			for _, password := range []string{"one", "two", "one", "two"} {
+				b.login(password).want(401, `"error":{`)
+			}
+			b.login("one").want(401, "IAM.0061")
 		}},
 	}
 }

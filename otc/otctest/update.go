@@ -168,7 +168,7 @@ func (s *Server) add(c *call, t *table, routes *[]Route, r Route) *refusal {
 	if c.knobs.CountLocal {
 		n += len(s.locals(t.vpcID))
 	}
-	if n >= c.knobs.TableLimit {
+	if limit := c.knobs.TableLimit; limit >= 0 && n >= limit {
 		return &refusal{c.knobs.FullStatus, "VPC.0114", "Quota exceeded for resources: ['route']."}
 	}
 	if c.knobs.Respell != nil {

@@ -286,6 +286,22 @@ func (s *Server) selected(c *call, t *table) bool {
 	return id == "" || slices.ContainsFunc(s.served(t), func(o object) bool { return o["id"] == id })
 }
 
+// listQuotas is GET /v1/{project}/quotas.
+func (s *Server) listQuotas(c *call) answer {
+	all := []object{
+		{"type": "vpc", "used": 1, "quota": 150, "min": 0},
+		{"type": "vpcContainRoutetable", "used": 0, "quota": 1, "min": 0},
+		{"type": "routetableContainRoutes", "used": 0, "quota": max(c.knobs.TableLimit, -1), "min": 0},
+	}
+	if kind := c.Query.Get("type"); kind != "" {
+		all = slices.DeleteFunc(all, func(o object) bool { return o["type"] != kind })
+	}
+	if len(all) == 0 {
+		return c.fail(0, http.StatusBadRequest, "VPC.1207", "The resource type is invalid.")
+	}
+	return c.reply(http.StatusOK, object{"quotas": object{"resources": all}})
+}
+
 // LongForm is a [Knobs].Respell: it writes IPv6 destinations in full length.
 func LongForm(destination string) string {
 	p, err := netip.ParsePrefix(destination)

@@ -140,3 +140,18 @@ func TestPermissions(t *testing.T) {
 	b.put("add 10.244.3.0/24").want(403)
 	b.table("")
 }
+
+func TestQuotas(t *testing.T) {
+	const quotas = vpc + "/v1/" + ProjectID + "/quotas"
+	b := newBed(t)
+	b.get(quotas).want(200, `"type":"vpc"`, `"type":"routetableContainRoutes"`)
+	for limit, want := range map[int]string{200: `"quota":200`, 0: `"quota":0`, -1: `"quota":-1`} {
+		b.Set(func(k *Knobs) { k.TableLimit = limit })
+		b.get(quotas+"?type=routetableContainRoutes").want(200, `{"quotas":{"resources":[{`, want).without(`"vpc"`)
+		b.put("add 10.3.0.0/16").want(map[bool]int{true: 409, false: 200}[limit == 0])
+		b.DeleteRoute(TableID, "10.3.0.0/16")
+	}
+	b.get(quotas+"?type=router").want(400, "VPC.1207")
+	b.Set(func(k *Knobs) { k.Deny = map[string]Denial{"vpc:quotas:list": DenyPolicy} })
+	b.get(quotas).want(403, "vpc:quotas:list")
+}
