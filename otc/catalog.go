@@ -3,7 +3,6 @@ package otc
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"path"
 	"slices"
@@ -109,26 +108,4 @@ func regions(catalog []catalogEntry) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
-}
-
-// ParseURL parses the URL of an API. It must be https; http is accepted for
-// loopback addresses only, and credentials in a URL never are.
-func ParseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%q is not a URL", raw)
-	case u.Host == "" || u.Hostname() == "":
-		return nil, fmt.Errorf("%q has no host; want https://host/…", raw)
-	case u.User != nil:
-		return nil, fmt.Errorf("the URL of %s holds credentials; leave them out", u.Host)
-	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
-		return u, nil
-	}
-	return nil, fmt.Errorf("%q is not https (http is for loopback addresses only)", raw)
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 )
@@ -168,7 +169,7 @@ func (e *Error) decide() {
 	}
 	switch e.Cure {
 	case curePolicy:
-		e.Cure = strings.Replace(curePolicy, "%s", permission(e.Operation), 1)
+		e.Cure = strings.Replace(curePolicy, "%s", cmp.Or(Permissions()[e.Operation], "the missing permission"), 1)
 	case "":
 		e.Cure = usualCure(e)
 	}
@@ -188,22 +189,15 @@ func usualCure(e *Error) string {
 	return ""
 }
 
-// permission names the IAM action that a call needs (permission tables of the
-// VPC and ECS API references).
-func permission(operation string) string {
-	switch operation {
-	case opTable:
-		return "vpc:routeTables:get"
-	case opUpdateTable:
-		return "vpc:routeTables:update"
-	case opServer:
-		return "ecs:cloudServers:showServer"
-	case opServers:
-		return "ecs:cloudServers:list"
-	case opPorts:
-		return "vpc:ports:get"
-	case opQuotas:
-		return "vpc:quotas:list"
+// Permissions returns the IAM action that each call needs, by operation
+// (permission tables of the VPC and ECS API references).
+func Permissions() map[string]string {
+	return map[string]string{
+		opTable:       "vpc:routeTables:get",
+		opUpdateTable: "vpc:routeTables:update",
+		opQuotas:      "vpc:quotas:list",
+		opPorts:       "vpc:ports:get",
+		opServer:      "ecs:cloudServers:showServer",
+		opServers:     "ecs:cloudServers:list",
 	}
-	return "the missing permission"
 }

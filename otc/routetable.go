@@ -48,18 +48,6 @@ func (r Route) spelled() string {
 	return r.Destination.String()
 }
 
-// ParseDestination parses a destination as a table may spell it, host bits and
-// bare addresses included, into a masked prefix; the zero Prefix if it is none.
-func ParseDestination(s string) netip.Prefix {
-	if p, err := netip.ParsePrefix(s); err == nil {
-		return p.Masked()
-	}
-	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
-		return netip.PrefixFrom(a, a.BitLen())
-	}
-	return netip.Prefix{}
-}
-
 // A RouteTable is one route table of a VPC.
 type RouteTable struct {
 	ID      string
@@ -320,24 +308,4 @@ func Inside(p netip.Prefix, ranges []netip.Prefix) bool {
 	return p.IsValid() && !slices.Contains(ranges, p) && slices.ContainsFunc(ranges, func(r netip.Prefix) bool {
 		return 0 < r.Bits() && r.Bits() < p.Bits() && r.Contains(p.Addr())
 	})
-}
-
-// IsUUID reports whether s is a UUID in its 8-4-4-4-12 form, in either case.
-func IsUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		switch {
-		case i == 8 || i == 13 || i == 18 || i == 23:
-			if c != '-' {
-				return false
-			}
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
-		default:
-			return false
-		}
-	}
-	return true
 }
