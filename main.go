@@ -1,7 +1,7 @@
 // Command otc-route-manager keeps the pod subnets of the Node it runs on in the
 // route tables of an Open Telekom Cloud VPC.
 //
-// This file only wires: settings to the rooms, the rooms to each other, and
+// This file only wires: settings to the packages, the packages to each other, and
 // everything to the process's life.
 package main
 
@@ -29,7 +29,8 @@ import (
 	"otc-route-manager/metrics"
 	"otc-route-manager/metrics/status"
 	"otc-route-manager/node"
-	"otc-route-manager/node/settings"
+	"otc-route-manager/node/config"
+	"otc-route-manager/node/logging"
 	"otc-route-manager/otc"
 )
 
@@ -78,9 +79,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		fmt.Fprintf(stdout, "otc-route-manager %s (commit %s, %s %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return exitOK
 	}
-	cfg, problems := settings.Read(getenv)
-	log := slog.New(settings.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
-	klog.SetSlogLogger(slog.New(settings.Remarks(log.Handler())))
+	cfg, problems := config.Read(getenv)
+	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
+	klog.SetSlogLogger(slog.New(logging.Remarks(log.Handler())))
 	if len(problems) > 0 && *check {
 		for _, p := range problems {
 			fmt.Fprintln(stdout, "❌ configuration:", p)
@@ -118,7 +119,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 }
 
 // serve listens, starts the parts and waits for the end of ctx.
-func serve(ctx context.Context, cfg settings.Settings, m *meter, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
+func serve(ctx context.Context, cfg config.Config, m *meter, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(cfg.Port))
 	if err != nil {
 		return fmt.Errorf("METRICS_PORT: %w", err)

@@ -152,7 +152,7 @@ func variables(t *testing.T) map[string]string {
 		}
 		return true
 	}
-	for _, file := range sources(t, "", "node/settings") {
+	for _, file := range sources(t, "", "node/config") {
 		ast.Inspect(file, read)
 	}
 	return all

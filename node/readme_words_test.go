@@ -43,7 +43,7 @@ func wordings(t *testing.T) (all []wording) {
 		}
 		return "…"
 	}
-	for _, f := range sources(t, "", "node", "node/settings", "otc", "metrics") {
+	for _, f := range sources(t, "", "node", "node/config", "node/logging", "otc", "metrics") {
 		ast.Inspect(f, func(n ast.Node) bool {
 			if e, ok := n.(ast.Expr); ok {
 				if w := gaps(text(e)); len(w) > 0 {

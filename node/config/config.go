@@ -1,7 +1,6 @@
-// Package settings turns the environment into the configuration of the rooms, and
-// into the log handler that it asks for. The README's table of settings is this
-// package, in words.
-package settings
+// Package config turns the environment into the configuration of the program's
+// packages. The README's table of settings is this package, in words.
+package config
 
 import (
 	"log/slog"
@@ -12,8 +11,8 @@ import (
 	"otc-route-manager/otc"
 )
 
-// Settings are what the environment says, checked.
-type Settings struct {
+// A Config is what the environment says, checked.
+type Config struct {
 	OTC       otc.Config // without Observer and UserAgent
 	Node      node.Config
 	Kube      *rest.Config
@@ -24,9 +23,9 @@ type Settings struct {
 
 // Read reads and checks the whole environment. It returns every problem, each
 // naming its variable, its value unless that is secret, and what is wanted.
-func Read(getenv func(string) string) (Settings, []string) {
+func Read(getenv func(string) string) (Config, []string) {
 	e := &environment{getenv: getenv}
-	var s Settings
+	var s Config
 	s.LogFormat = e.oneOf("LOG_FORMAT", "text", "text", "json")
 	_ = s.LogLevel.UnmarshalText([]byte(e.oneOf("LOG_LEVEL", "info", "debug", "info", "warn", "error")))
 

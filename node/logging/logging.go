@@ -1,4 +1,5 @@
-package settings
+// Package logging gives log lines the form that an operator reads.
+package logging
 
 import (
 	"context"
