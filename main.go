@@ -42,19 +42,12 @@ var (
 
 const shutdownTimeout = 3 * time.Second
 
-// Exit codes.
-const (
-	exitOK            = 0
-	exitFailure       = 1 // something that cannot be waited out
-	exitConfiguration = 2
-)
-
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // a quarter less memory at no measurable cost
+		debug.SetGCPercent(config.GCPercent)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1) // one Node is little work, and every further CPU of a large worker costs memory
+		runtime.GOMAXPROCS(config.MaxProcs)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -64,48 +57,119 @@ func main() {
 // run is the program: it returns when ctx ends, or earlier with an exit code
 // that says why.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	flags := flag.NewFlagSet("otc-route-manager", flag.ContinueOnError)
-	flags.SetOutput(stderr)
-	showVersion := flags.Bool("version", false, "print version, commit and Go version, and exit")
-	check := flags.Bool("check", false, "go through every step once, write nothing, and exit")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
-		if errors.Is(err, flag.ErrHelp) {
-			return exitOK
-		}
-		fmt.Fprintln(stderr, "everything else is set by environment variables, see README.md")
-		return exitConfiguration
-	}
-	if *showVersion {
+	opts, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		help(stderr)
+		return config.ExitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "everything else is set by environment variables, see -help or README.md")
+		return config.ExitConfiguration
+	case opts.version:
 		fmt.Fprintf(stdout, "otc-route-manager %s (commit %s, %s %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return exitOK
+		return config.ExitOK
+	case opts.settings != "":
+		warnings, problems := config.Check(getenv, opts.settings)
+		return show(stdout, "", warnings, problems)
 	}
 	cfg, problems := config.Read(getenv)
 	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
 	klog.SetSlogLogger(slog.New(logging.Remarks(log.Handler())))
-	if len(problems) > 0 && *check {
-		for _, p := range problems {
-			fmt.Fprintln(stdout, "❌ configuration:", p)
+	if opts.check {
+		if show(stdout, "configuration: ", cfg.Warnings, problems) != config.ExitOK {
+			return config.ExitConfiguration
 		}
-		return exitFailure
+	} else if !accepted(log, cfg.Warnings, problems) {
+		return config.ExitConfiguration
+	}
+	return start(ctx, cfg, opts.check, stdout, log)
+}
+
+// options are what the flags say.
+type options struct {
+	version, check bool
+	settings       string // which settings to check; "": none
+}
+
+func parse(args []string, stderr io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("otc-route-manager", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.BoolVar(&o.version, "version", false, "print version, commit and Go version, and exit")
+	flags.BoolVar(&o.check, "check", false, "go through every step once, write nothing, and exit")
+	flags.BoolFunc("check-config", "check the settings, send nothing, and exit; or only some:\n=secret, =configmap, =NAME,NAME", func(v string) error {
+		if o.settings = v; v == "true" { // the flag alone
+			o.settings = "all"
+		}
+		return nil
+	})
+	if err = flags.Parse(args); err == nil && flags.NArg() > 0 {
+		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
+	}
+	return o, err
+}
+
+// help tells what the flags' own help does not.
+func help(w io.Writer) {
+	fmt.Fprintln(w, "\nExit codes:")
+	for _, c := range config.ExitCodes() {
+		fmt.Fprintf(w, "  %d  %s\n", c.Code, c.Meaning)
+	}
+	fmt.Fprintln(w, "\nEnvironment:")
+	for _, s := range config.Settings() {
+		preset := cmp.Or(s.Default, "-")
+		if s.Required {
+			preset = "required"
+		}
+		fmt.Fprintf(w, "  %-20s  %-8s  %s\n", s.Name, preset, s.Meaning)
+	}
+}
+
+// show prints what is wrong with the settings, and returns the exit code.
+func show(w io.Writer, prefix string, warnings, problems []string) int {
+	for _, s := range warnings {
+		fmt.Fprintf(w, "⚠️ %s%s\n", prefix, s)
+	}
+	for _, s := range problems {
+		fmt.Fprintf(w, "❌ %s%s\n", prefix, s)
 	}
 	if len(problems) > 0 {
-		for _, p := range problems {
-			log.Error("configuration: " + p)
-		}
-		log.Error(fmt.Sprintf("configuration: %d problems, nothing was sent", len(problems)))
-		return exitConfiguration
+		return config.ExitConfiguration
 	}
+	return config.ExitOK
+}
+
+// accepted logs what is wrong with the settings, and reports whether nothing is.
+func accepted(log *slog.Logger, warnings, problems []string) bool {
+	for _, s := range warnings {
+		log.Warn("configuration: " + s)
+	}
+	for _, s := range problems {
+		log.Error("configuration: " + s)
+	}
+	switch n := len(problems); n {
+	case 0:
+		return true
+	case 1:
+		log.Error("configuration: 1 problem, nothing was sent")
+	default:
+		log.Error(fmt.Sprintf("configuration: %d problems, nothing was sent", n))
+	}
+	return false
+}
+
+// start builds the parts and runs them, or the check.
+func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer, log *slog.Logger) int {
 	m := &meter{Metrics: metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables)}
 	cfg.OTC.Observer, cfg.OTC.UserAgent = m, "otc-route-manager/"+version
-	cfg.OTC.OneLogin = *check
+	cfg.OTC.OneLogin = check
 	cfg.Kube.UserAgent = cfg.OTC.UserAgent
 	client := otc.New(cfg.OTC, log)
 	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, log)
-	if err == nil && *check {
+	if err == nil && check {
 		if node.Check(ctx, stdout, client, kube.Get, cfg.Node) {
-			return exitOK
+			return config.ExitOK
 		}
-		return exitFailure
+		return config.ExitFailure
 	}
 	if err == nil {
 		rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), kube.Event)
@@ -113,9 +177,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	if err != nil {
 		log.Error(err.Error())
-		return exitFailure
+		return config.ExitFailure
 	}
-	return exitOK
+	return config.ExitOK
 }
 
 // serve listens, starts the parts and waits for the end of ctx.

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"otc-route-manager/node"
+	"otc-route-manager/node/config"
 )
 
 // read returns a file of the project, as its top level names it.
@@ -124,46 +125,20 @@ func same(t *testing.T, what string, readme, source map[string]string) {
 	}
 }
 
-// variables returns what is read from the environment, with its default.
-func variables(t *testing.T) map[string]string {
+// variables returns the settings, each with its default or "required".
+func variables() map[string]string {
 	all := map[string]string{}
-	name := regexp.MustCompile(`^[A-Z][A-Z0-9_]+$`)
-	read := func(n ast.Node) bool {
-		call, ok := n.(*ast.CallExpr)
-		if !ok || len(call.Args) == 0 || !name.MatchString(literal(call.Args[0])) || strings.HasSuffix(literal(call.Args[0]), "_FILE") {
-			return true
+	for _, s := range config.Settings() {
+		all[s.Name] = s.Default
+		if s.Required {
+			all[s.Name] = "required"
 		}
-		method, ok := call.Fun.(*ast.SelectorExpr)
-		if !ok {
-			return true
-		}
-		variable := literal(call.Args[0])
-		switch method.Sel.Name {
-		case "required", "list":
-			all[variable] = "required"
-		case "duration", "port", "oneOf":
-			all[variable] = literal(call.Args[1])
-		case "boolean":
-			all[variable] = "false"
-		case "optional", "getenv", "Getenv", "url":
-			if _, known := all[variable]; !known {
-				all[variable] = ""
-			}
-		}
-		return true
-	}
-	for _, file := range sources(t, "", "node/config") {
-		ast.Inspect(file, read)
 	}
 	return all
 }
 
 func TestReadmeSettings(t *testing.T) {
-	want := variables(t)
-	for name, call := range map[string]string{"GOGC": "SetGCPercent", "GOMAXPROCS": "GOMAXPROCS"} {
-		want[name] = regexp.MustCompile(call + `\((\d+)\)`).FindStringSubmatch(read(t, "main.go"))[1]
-	}
-	got := map[string]string{}
+	want, got := variables(), map[string]string{}
 	for _, row := range rows(section(t, "## Settings")) {
 		name := spans(row[0])[0]
 		got[name] = strings.Trim(row[1], "`")
@@ -193,7 +168,7 @@ func TestReadmeTargets(t *testing.T) {
 		}
 		for _, m := range regexp.MustCompile(`\b([A-Z][A-Z_]+)=`).FindAllStringSubmatch(line, -1) {
 			ours := m[1] == "ONCE" || strings.Contains(makefile, "\n"+m[1]+" ?=")
-			if _, setting := variables(t)[m[1]]; !ours && !setting {
+			if _, setting := variables()[m[1]]; !ours && !setting {
 				t.Errorf("README.md sets %s, which nothing reads", m[1])
 			}
 		}

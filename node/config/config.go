@@ -1,5 +1,6 @@
 // Package config turns the environment into the configuration of the program's
-// packages. The README's table of settings is this package, in words.
+// packages. [Settings] is the list of all variables; the README's table is
+// compared with it.
 package config
 
 import (
@@ -19,38 +20,35 @@ type Config struct {
 	Port      int    // of metrics, health and status page
 	LogFormat string // "text" or "json"
 	LogLevel  slog.Level
+	Warnings  []string // what is accepted, but hardly meant
+
+	kubeconfig string
 }
 
 // Read reads and checks the whole environment. It returns every problem, each
-// naming its variable, its value unless that is secret, and what is wanted.
+// naming its variable, its value unless that is secret, what is wanted and who
+// sets it.
 func Read(getenv func(string) string) (Config, []string) {
-	e := &environment{getenv: getenv}
-	var s Config
-	s.LogFormat = e.oneOf("LOG_FORMAT", "text", "text", "json")
-	_ = s.LogLevel.UnmarshalText([]byte(e.oneOf("LOG_LEVEL", "info", "debug", "info", "warn", "error")))
-
-	s.OTC.AuthURL = e.authURL()
-	s.OTC.Credentials = e.credentials()
-	s.OTC.DomainName = e.domain()
-	s.OTC.ProjectID = e.optional("OS_PROJECT_ID")
-	if s.OTC.ProjectID == "" {
-		s.OTC.ProjectName = e.required("OS_PROJECT_NAME", "the project, for example eu-de_cluster (or set OS_PROJECT_ID)")
+	r := reader{getenv: getenv}
+	for _, s := range Settings() {
+		r.read(s)
 	}
-	s.OTC.Region = e.required("OS_REGION_NAME", "the region, for example eu-de")
-	s.OTC.RootCAs = e.rootCAs()
-	s.OTC.VPCEndpoint = e.url("OTC_VPC_ENDPOINT")
-	s.OTC.ECSEndpoint = e.url("OTC_ECS_ENDPOINT")
+	r.cfg.OTC.Credentials = credentials(getenv)
+	r.cfg.OTC.Allowed = r.cfg.Node.Ranges
+	var err error
+	if r.cfg.Kube, err = kubeConfig(r.cfg.kubeconfig); err != nil {
+		r.problems = append(r.problems, err.Error())
+	}
+	return r.cfg, r.problems
+}
 
-	s.Node.NodeName = e.required("NODE_NAME", "the Node's name, from the downward API (spec.nodeName)")
-	s.Node.Tables = e.routeTables()
-	s.Node.Ranges = e.clusterCIDR()
-	s.OTC.Allowed = s.Node.Ranges
-	s.Node.DryRun = e.boolean("DRY_RUN")
-	s.Node.DriftInterval = e.duration("DRIFT_CHECK_INTERVAL", "15m")
-	s.Node.DriftRepair = e.boolean("DRIFT_REPAIR")
-	s.Node.OrphanCleanup = e.boolean("ORPHAN_CLEANUP")
-	s.Node.StartupJitter = e.duration("STARTUP_JITTER", "5s")
-	s.Port = e.port("METRICS_PORT", "8080")
-	s.Kube = e.kubeConfig()
-	return s, e.problems
+// Check reads and checks only some settings: "all" are those of the Secret and
+// the ConfigMap, "secret" and "configmap" those of one of them; else what is a
+// list of names with commas between. Neither a Node nor the API server is needed.
+func Check(getenv func(string) string, what string) (warnings, problems []string) {
+	r := reader{getenv: getenv}
+	for _, s := range r.selected(what) {
+		r.read(s)
+	}
+	return r.cfg.Warnings, r.problems
 }

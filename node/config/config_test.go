@@ -1,78 +1,209 @@
-package config
+package config_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
+	"otc-route-manager/node/config"
+	"otc-route-manager/node/config/configtest"
 	"otc-route-manager/otc/otctest"
 )
 
-// environ has all that is required, and nothing else.
-func environ(t *testing.T) map[string]string {
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	write(t, kubeconfig, "apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{name: t, context: {cluster: t}}]\nclusters: [{name: t, cluster: {server: 'http://127.0.0.1:1'}}]\n")
-	return map[string]string{
+// An environ is what the program reads.
+type environ map[string]string
+
+func (e environ) get(name string) string { return e[name] }
+
+// required has all that is required, and nothing else.
+func required(t *testing.T) environ {
+	kubeconfig := write(t, "kubeconfig", "apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{name: t, context: {cluster: t}}]\nclusters: [{name: t, cluster: {server: 'http://127.0.0.1:1'}}]\n")
+	return environ{
 		"OS_AUTH_URL": "https://iam.eu-de.otc.t-systems.com/v3", "OS_REGION_NAME": "eu-de", "OS_DOMAIN_NAME": otctest.Account,
 		"OS_PROJECT_NAME": otctest.Project, "OS_USERNAME": otctest.User, "OS_PASSWORD": otctest.Password,
 		"ROUTE_TABLE_ID": otctest.TableID, "CLUSTER_CIDR": "10.128.0.0/14", "NODE_NAME": "worker-1", "KUBECONFIG": kubeconfig,
 	}
 }
 
-func getenv(env map[string]string) func(string) string {
-	return func(name string) string { return env[name] }
+// with returns the environment with other values; "" takes one away.
+func (e environ) with(pairs ...string) environ {
+	e = maps.Clone(e)
+	for i := 0; i < len(pairs); i += 2 {
+		e[pairs[i]] = pairs[i+1]
+	}
+	return e
 }
 
-func write(t *testing.T, path, content string) {
+// inFile moves a value into a file.
+func (e environ) inFile(t *testing.T, name string) environ {
+	return e.with(name, "", name+"_FILE", write(t, name, e[name]))
+}
+
+func write(t *testing.T, name, content string) (path string) {
 	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return path
 }
 
-func TestFiles(t *testing.T) {
-	env := environ(t)
-	dir := t.TempDir()
-	for _, name := range []string{"OS_USERNAME", "OS_PASSWORD", "OS_DOMAIN_NAME", "OS_PROJECT_NAME", "OS_AUTH_URL", "OS_REGION_NAME", "ROUTE_TABLE_ID"} {
-		path := filepath.Join(dir, name)
-		write(t, path, env[name]+"\n")
-		env[name+"_FILE"] = path
-		delete(env, name)
+// TestBadValues: whatever asks for it, and wherever it comes from, a bad value
+// is one problem, which names it and its cure.
+func TestBadValues(t *testing.T) {
+	base := required(t)
+	for _, bad := range configtest.BadValues() {
+		env := base.with(bad.Name, bad.Value)
+		_, all := config.Read(env.get)
+		_, one := config.Check(env.get, bad.Name)
+		if !slices.Equal(all, one) || len(all) != 1 || !strings.HasPrefix(all[0], bad.Name) ||
+			!strings.Contains(all[0], bad.Says) || !strings.Contains(all[0], bad.Cure) {
+			t.Errorf("%s=%q: got %q and %q; want one problem that says %q and %q", bad.Name, bad.Value, all, one, bad.Says, bad.Cure)
+		}
+		if strings.Contains(strings.Join(all, ""), "hush") {
+			t.Errorf("the report shows a password: %s", all)
+		}
+		if _, inFile := config.Check(env.inFile(t, bad.Name).get, bad.Name); strings.HasPrefix(bad.Name, "OS_") && !slices.ContainsFunc(inFile, func(p string) bool { return strings.Contains(p, bad.Says) }) {
+			t.Errorf("%s in a file, %q: got %q", bad.Name, bad.Value, inFile)
+		}
 	}
-	s, problems := Read(getenv(env))
+}
+
+func TestProblems(t *testing.T) {
+	base := required(t)
+	for _, tt := range []struct {
+		name string
+		env  environ
+		want string // all problems, "|" between
+	}{
+		{"both forms", base.with("OS_USERNAME_FILE", "/dev/null"), "OS_USERNAME and OS_USERNAME_FILE are both set: leave one out"},
+		{"no such file", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/nonexistent"),
+			"OS_PASSWORD_FILE: open /nonexistent: no such file or directory: want the service user's password; make create-secrets sets it"},
+		{"empty file", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/dev/null"),
+			"OS_PASSWORD in /dev/null is missing: want the service user's password; make create-secrets sets it"},
+		{"domain and alias differ", base.with("OS_USER_DOMAIN_NAME", "another"),
+			`OS_USER_DOMAIN_NAME: "another" is not what OS_DOMAIN_NAME says ("` + otctest.Account + `"): want the account, once; make create-configmap sets it`},
+		{"domain and alias", base.with("OS_USER_DOMAIN_NAME", otctest.Account), ""},
+		{"alias alone", base.with("OS_DOMAIN_NAME", "", "OS_USER_DOMAIN_NAME", "another"), ""},
+		{"project id, and no file with a name", base.with("OS_PROJECT_NAME", "", "OS_PROJECT_NAME_FILE", "/nonexistent", "OS_PROJECT_ID", otctest.ProjectID), ""},
+		{"names of other tools", base.with("OS_PROJECT_NAME", "", "OS_TENANT_NAME", "x"),
+			"OS_PROJECT_NAME is missing: want the project, for example eu-de_cluster (or set OS_PROJECT_ID); make create-secrets sets it (OS_TENANT_NAME and OS_TENANT_ID are not read)"},
+		{"no kubeconfig, no pod", base.with("KUBECONFIG", ""), "KUBECONFIG is not set and this is no pod with a ServiceAccount: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"},
+		{"like placeholders", base.with("OS_PASSWORD", "your-REPLACE-password", "OS_USERNAME", "your-user"), ""},
+		{"blanks", base.with("OS_USERNAME", " u\n", "ROUTE_TABLE_ID", " "+otctest.TableID+" ", "CLUSTER_CIDR", "10.128.0.0/14 , fd01::/48", "DRY_RUN", "true "), ""},
+		{"gateway", base.with("OTC_VPC_ENDPOINT", "https://gateway.example.com:8443/otc/vpc/v1/", "OTC_ECS_ENDPOINT", "http://[::1]:9"), ""},
+		{"runtime", base.with("GOGC", "off", "GOMAXPROCS", "2"), ""},
+		{"least and most", base.with("DRIFT_CHECK_INTERVAL", "10s", "STARTUP_JITTER", "24h"), ""},
+	} {
+		if _, problems := config.Read(tt.env.get); strings.Join(problems, "|") != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, problems, tt.want)
+		}
+	}
+}
+
+// TestCheck: a part of the settings, without Node and API server.
+func TestCheck(t *testing.T) {
+	nothing := environ{}
+	for _, tt := range []struct {
+		what string
+		env  environ
+		want string // the names in problems
+	}{
+		{"secret", nothing, "OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME"},
+		{"configmap", nothing, "OS_AUTH_URL OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
+		{"all", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
+		{"NODE_NAME,OS_REGION_NAME", nothing, "NODE_NAME OS_REGION_NAME"},
+		{"secret", environ{"OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "d", "OS_PROJECT_ID": otctest.ProjectID, "DRY_RUN": "x"}, ""},
+		{"DRY_RUN", nothing, ""},
+		{"OS_NONSENSE", nothing, `"OS_NONSENSE"`},
+	} {
+		_, problems := config.Check(tt.env.get, tt.what)
+		for i, p := range problems {
+			problems[i], _, _ = strings.Cut(p, " ")
+		}
+		if got := strings.Join(problems, " "); got != tt.want {
+			t.Errorf("%s: problems with %s, want %s", tt.what, got, tt.want)
+		}
+	}
+}
+
+// TestCredentials: files are read at each login, and nothing is sent that the
+// start would refuse.
+func TestCredentials(t *testing.T) {
+	env := required(t).inFile(t, "OS_USERNAME").inFile(t, "OS_PASSWORD")
+	cfg, problems := config.Read(env.get)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	if s.OTC.DomainName != otctest.Account || s.Node.Tables[0] != otctest.TableID {
-		t.Errorf("got %q and %v", s.OTC.DomainName, s.Node.Tables)
+	file := env["OS_PASSWORD_FILE"]
+	for _, tt := range []struct{ content, password, err string }{
+		{"rotated\n", "rotated", ""},
+		{" two blanks \r\n", " two blanks ", ""},
+		{"", "", "is missing"},
+		{"\n", "", "is missing"},
+		{"your-password\n", "", "is still the placeholder your-password"},
+		{"one\ntwo\n", "", "has more than one line"},
+		{"bell\a", "", "holds the invisible character U+0007"},
+	} {
+		if err := os.WriteFile(file, []byte(tt.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := ""
+		if tt.err != "" {
+			want = "OS_PASSWORD in " + file + " " + tt.err + ": want the service user's password; make create-secrets sets it"
+		}
+		user, password, err := cfg.OTC.Credentials()
+		if password.Reveal() != tt.password || (user == otctest.User) != (err == nil) || err == nil && want != "" || err != nil && err.Error() != want {
+			t.Errorf("%q: got %q, %q, %v; want %q and %q", tt.content, user, password.Reveal(), err, tt.password, want)
+		}
 	}
-	write(t, env["OS_PASSWORD_FILE"], "rotated\n")
-	if user, password, err := s.OTC.Credentials(); err != nil || user != otctest.User || password.Reveal() != "rotated" {
-		t.Errorf("after a rotation: got %q, %q, %v", user, password.Reveal(), err)
-	}
-	if err := os.Remove(env["OS_PASSWORD_FILE"]); err != nil {
+	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.OTC.Credentials(); err == nil || !strings.Contains(err.Error(), "OS_PASSWORD_FILE") {
-		t.Errorf("without the file: got %v", err)
+	if _, _, err := cfg.OTC.Credentials(); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("without the file: %v", err)
 	}
-	if _, problems := Read(getenv(env)); len(problems) != 1 || !strings.HasPrefix(problems[0], "OS_PASSWORD_FILE: ") {
-		t.Errorf("a missing file: got %q, want one problem", problems)
+}
+
+func TestBlanksAroundAPassword(t *testing.T) {
+	for value, warnings := range map[string]int{"hush": 0, " hush": 1, "hush\u00a0\n": 1, "hu sh": 0} {
+		cfg, problems := config.Read(required(t).with("OS_PASSWORD", value).get)
+		if len(problems) > 0 || len(cfg.Warnings) != warnings || strings.Contains(strings.Join(cfg.Warnings, ""), "hush") {
+			t.Errorf("%q: warnings %q, problems %q; want %d warnings", value, cfg.Warnings, problems, warnings)
+		}
 	}
 }
 
 func TestDefaults(t *testing.T) {
-	env := environ(t)
-	env["OS_AUTH_URL"] = "https://iam.eu-de.otc.t-systems.com"
-	s, problems := Read(getenv(env))
+	c, problems := config.Read(required(t).with("OS_AUTH_URL", "https://iam.eu-de.otc.t-systems.com").get)
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
-	got := strings.TrimSpace(fmt.Sprintln(s.OTC.AuthURL, s.Port, s.Node.StartupJitter, s.Node.DriftInterval, s.Node.DriftRepair, s.Node.DryRun, s.Node.OrphanCleanup, s.LogLevel, s.LogFormat))
-	if want := "https://iam.eu-de.otc.t-systems.com/v3 8080 5s 15m0s false false false INFO text"; got != want {
+	got := fmt.Sprint(c.OTC.AuthURL, c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DriftRepair, c.Node.DryRun, c.Node.OrphanCleanup, c.LogLevel, c.LogFormat, c.OTC.Allowed)
+	if want := "https://iam.eu-de.otc.t-systems.com/v38080 5s 15m0s false false false INFOtext[10.128.0.0/14]"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestPlaceholders: whatever manifests.yaml has where a value belongs is refused.
+func TestPlaceholders(t *testing.T) {
+	manifests, err := os.ReadFile("../../manifests.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^#? *([A-Z_]+): (your-[a-z-]+|REPLACE)\b`).FindAllStringSubmatch(string(manifests), -1)
+	if len(found) < 6 {
+		t.Fatalf("manifests.yaml has %q", found)
+	}
+	for _, m := range found {
+		if _, problems := config.Check(environ{m[1]: m[2]}.get, m[1]); len(problems) != 1 || !strings.Contains(problems[0], "placeholder "+m[2]) {
+			t.Errorf("%s=%s: got %q", m[1], m[2], problems)
+		}
 	}
 }
 
@@ -81,22 +212,22 @@ func FuzzRead(f *testing.F) {
 	f.Add("http://127.0.0.1:5000", "0.0.0.0/0", "x,y", "-1s", "99999")
 	f.Add("https://user:secret@host", "::ffff:10.0.0.0/104", ",", "0", "")
 	f.Fuzz(func(t *testing.T, url, cidr, table, interval, port string) {
-		env := map[string]string{"OS_AUTH_URL": url, "CLUSTER_CIDR": cidr, "ROUTE_TABLE_ID": table, "DRIFT_CHECK_INTERVAL": interval, "METRICS_PORT": port,
+		env := environ{"OS_AUTH_URL": url, "CLUSTER_CIDR": cidr, "ROUTE_TABLE_ID": table, "DRIFT_CHECK_INTERVAL": interval, "METRICS_PORT": port,
 			"OS_USERNAME": "u", "OS_PASSWORD": "p4ssw0rd", "OS_DOMAIN_NAME": "d", "OS_PROJECT_NAME": "p", "OS_REGION_NAME": "r", "NODE_NAME": "n", "KUBECONFIG": "/nonexistent"}
-		s, problems := Read(getenv(env))
+		c, problems := config.Read(env.get)
 		if strings.Contains(strings.Join(problems, "\n"), "p4ssw0rd") && !strings.Contains(url+cidr+table+interval+port, "p4ssw0rd") {
 			t.Error("the report shows the password")
 		}
 		if len(problems) > 1 { // the kubeconfig is always one
 			return
 		}
-		for _, p := range s.Node.Ranges {
-			if p != p.Masked() || p.Bits() == 0 {
-				t.Errorf("CLUSTER_CIDR %q gives %v", cidr, p)
+		for i, p := range c.Node.Ranges {
+			if p != p.Masked() || p.Bits() == 0 || slices.ContainsFunc(c.Node.Ranges[:i], p.Overlaps) {
+				t.Errorf("CLUSTER_CIDR %q gives %v", cidr, c.Node.Ranges)
 			}
 		}
-		if len(s.Node.Ranges) == 0 || len(s.Node.Tables) == 0 || !strings.HasSuffix(s.OTC.AuthURL, "/v3") || s.Port < 1 || s.Node.DriftInterval < 0 {
-			t.Errorf("accepted: %+v %v %d", s.Node, s.OTC.AuthURL, s.Port)
+		if len(c.Node.Ranges) == 0 || len(c.Node.Tables) == 0 || !strings.HasSuffix(c.OTC.AuthURL, "/v3") || c.Port < 1 || c.Node.DriftInterval < 0 {
+			t.Errorf("accepted: %+v %v %d", c.Node, c.OTC.AuthURL, c.Port)
 		}
 	})
 }

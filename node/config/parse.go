@@ -1,0 +1,251 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"otc-route-manager/otc"
+)
+
+const (
+	digits  = "0123456789"
+	letters = "abcdefghijklmnopqrstuvwxyz"
+)
+
+// consists reports whether v has no other characters than those.
+func consists(v, of string) bool { return v != "" && strings.Trim(v, of) == "" }
+
+func text(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error { *field(c) = v; return nil }
+}
+
+func boolean(field func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, v string) (err error) {
+		if *field(c), err = strconv.ParseBool(v); err != nil {
+			return fmt.Errorf("%q is neither true nor false", v)
+		}
+		return nil
+	}
+}
+
+// duration reads 0, or a duration from least to a day.
+func duration(least time.Duration, field func(*Config) *time.Duration) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		d, err := time.ParseDuration(v)
+		switch {
+		case err != nil || d < 0:
+			return fmt.Errorf("%q is no duration", v)
+		case d > 24*time.Hour:
+			return fmt.Errorf("%q is more than a day", v)
+		case d != 0 && d < least:
+			return fmt.Errorf("%q is less than %v", v, least)
+		}
+		*field(c) = d
+		return nil
+	}
+}
+
+func port(c *Config, v string) (err error) {
+	if c.Port, err = strconv.Atoi(v); err != nil || c.Port < 1 || c.Port > 65535 {
+		return fmt.Errorf("%q is no port", v)
+	}
+	return nil
+}
+
+func logFormat(c *Config, v string) error {
+	if v = strings.ToLower(v); v != "text" && v != "json" {
+		return fmt.Errorf("%q is no format", v)
+	}
+	c.LogFormat = v
+	return nil
+}
+
+func logLevel(c *Config, v string) error {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(v)) {
+		return fmt.Errorf("%q is no level", v)
+	}
+	return c.LogLevel.UnmarshalText([]byte(v))
+}
+
+func gcPercent(_ *Config, v string) error {
+	if _, err := strconv.ParseInt(v, 10, 32); v != "off" && (err != nil || !consists(v, digits)) {
+		return fmt.Errorf("%q is no percentage", v)
+	}
+	return nil
+}
+
+func maxProcs(_ *Config, v string) error {
+	if n, err := strconv.ParseInt(v, 10, 32); err != nil || n < 1 || !consists(v, digits) {
+		return fmt.Errorf("%q is no number of CPUs", v)
+	}
+	return nil
+}
+
+// domain reads OS_DOMAIN_NAME and its alias, which must not differ.
+func domain(c *Config, v string) error {
+	if c.OTC.DomainName != "" && c.OTC.DomainName != v {
+		return fmt.Errorf("%q is not what OS_DOMAIN_NAME says (%q)", v, c.OTC.DomainName)
+	}
+	c.OTC.DomainName = v
+	return nil
+}
+
+func projectID(c *Config, v string) error {
+	if v = strings.ToLower(v); len(v) != 32 || !consists(v, "abcdef"+digits) {
+		return fmt.Errorf("%q is no project id", v)
+	}
+	c.OTC.ProjectID = v
+	return nil
+}
+
+func region(c *Config, v string) error {
+	if !consists(v, letters+digits+"-") {
+		return fmt.Errorf("%q is not one region in small letters", v)
+	}
+	c.OTC.Region = v
+	return nil
+}
+
+func nodeName(c *Config, v string) error {
+	if len(validation.IsDNS1123Subdomain(v)) > 0 {
+		return fmt.Errorf("%q is no name of a Node", v)
+	}
+	c.Node.NodeName = v
+	return nil
+}
+
+// parseURL is otc.ParseURL for what people write: nothing but scheme, host, port
+// and path. A value that may hold a password is not repeated.
+func parseURL(v string) (*url.URL, error) {
+	if strings.Contains(v, "@") {
+		return nil, errors.New("the URL holds credentials, or an @; leave them out")
+	}
+	u, err := otc.ParseURL(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case strings.ContainsAny(v, "?#"):
+		return nil, fmt.Errorf("%q has a query or a fragment; leave it out", v)
+	case !consists(strings.ToLower(u.Hostname()), letters+digits+"-.:_"), strings.ContainsAny(u.Path, "\"'` "):
+		return nil, fmt.Errorf("%q has a character that no URL has", v)
+	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && port(&Config{}, u.Port()) != nil:
+		return nil, fmt.Errorf("%q has a port outside 1-65535", v)
+	}
+	return u, nil
+}
+
+// endpoint reads a URL that goes before the catalog's. Its path may be that of a
+// gateway; a version in it is replaced by package otc.
+func endpoint(field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		_, err := parseURL(v)
+		*field(c) = strings.TrimRight(v, "/")
+		return err
+	}
+}
+
+// authURL reads OS_AUTH_URL, with or without /v3.
+func authURL(c *Config, v string) error {
+	u, err := parseURL(v)
+	if err != nil {
+		return err
+	}
+	if p := strings.Trim(u.Path, "/"); p != "" && p != "v3" {
+		return fmt.Errorf("%q has another path than /v3", v)
+	}
+	c.OTC.AuthURL = u.Scheme + "://" + u.Host + "/v3"
+	return nil
+}
+
+// rootCAs reads the file of OS_CACERT and adds it to the system's roots.
+func rootCAs(c *Config, path string) error {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pem, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%q holds no PEM certificate", path)
+	}
+	c.OTC.RootCAs = pool
+	return nil
+}
+
+func routeTable(c *Config, v string) error {
+	id := strings.ToLower(v)
+	switch {
+	case !otc.IsUUID(id):
+		return fmt.Errorf("%q is not a UUID such as 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", v)
+	case slices.Contains(c.Node.Tables, id):
+		return fmt.Errorf("%q is named twice", v)
+	}
+	c.Node.Tables = append(c.Node.Tables, id)
+	return nil
+}
+
+// reserved are ranges that no pod subnet can lie in: OTC's and OVN-Kubernetes'
+// own, loopback, link-local, multicast, and what is no address of a host.
+func reserved() []string {
+	return []string{"0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "198.19.128.0/20", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"}
+}
+
+func clusterCIDR(c *Config, v string) error {
+	p, err := netip.ParsePrefix(v)
+	switch {
+	case err != nil || p.Addr().Is4In6():
+		return fmt.Errorf("%q is not a CIDR such as 10.128.0.0/14", v)
+	case p.Bits() == 0:
+		return fmt.Errorf("%q is the default route, which is never touched", v)
+	case p != p.Masked():
+		return fmt.Errorf("%q has host bits set; did you mean %s?", v, p.Masked())
+	case p.IsSingleIP():
+		return fmt.Errorf("%q is a single address", v)
+	}
+	for _, r := range reserved() {
+		if p.Overlaps(netip.MustParsePrefix(r)) {
+			return fmt.Errorf("%q overlaps %s, which is reserved", v, r)
+		}
+	}
+	for _, r := range c.Node.Ranges {
+		if p == r {
+			return fmt.Errorf("%q is named twice", v)
+		}
+		if p.Overlaps(r) {
+			return fmt.Errorf("%q overlaps %s, which is named as well", v, r)
+		}
+	}
+	c.Node.Ranges = append(c.Node.Ranges, p)
+	return nil
+}
+
+// kubeConfig returns how to reach the API server: by the kubeconfig file, else
+// by the pod's ServiceAccount.
+func kubeConfig(path string) (*rest.Config, error) {
+	if path == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			err = fmt.Errorf("KUBECONFIG is not set and this is no pod with a ServiceAccount: %w", err)
+		}
+		return cfg, err
+	}
+	cfg, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		err = fmt.Errorf("KUBECONFIG=%q: %w", path, err)
+	}
+	return cfg, err
+}

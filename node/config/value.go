@@ -1,0 +1,173 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"otc-route-manager/otc"
+)
+
+// errMissing says that there is no value.
+var errMissing = errors.New("is missing")
+
+// value returns a setting's value, given directly or as the content of the file
+// that <NAME>_FILE names. A value without which it is missing, or which cannot
+// be meant, is an error that says what to do.
+func (s Setting) value(getenv func(string) string) (string, error) {
+	name, raw := s.Name, getenv(s.Name)
+	path := ""
+	if s.inFile() {
+		path = strings.TrimSpace(getenv(s.Name + "_FILE"))
+	}
+	if path != "" {
+		if strings.TrimSpace(raw) != "" {
+			return "", fmt.Errorf("%s and %s_FILE are both set: leave one out", s.Name, s.Name)
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", s.problem(s.Name+"_FILE:", err)
+		}
+		name, raw = s.Name+" in "+path, string(content)
+	}
+	v, err := s.clean(raw)
+	if err != nil {
+		return "", s.problem(name, err)
+	}
+	return v, nil
+}
+
+// problem says what is wrong with what is named, and what to do.
+func (s Setting) problem(name string, err error) error {
+	return fmt.Errorf("%s %w: want %s%s", name, err, s.Want, s.setBy())
+}
+
+// clean is the only place that says what a text means as a value, wherever it
+// comes from: a trailing newline is cut, and so are blanks around it, except
+// those of a password. What nobody can have meant is an error.
+func (s Setting) clean(raw string) (string, error) {
+	v := strings.TrimRight(raw, "\r\n")
+	trimmed := strings.TrimSpace(v)
+	if !s.Private {
+		v = trimmed
+	}
+	i := strings.IndexFunc(v, func(r rune) bool { return !unicode.IsGraphic(r) })
+	switch {
+	case trimmed == "":
+		return "", errMissing
+	case slices.Contains(placeholders(), trimmed):
+		return "", fmt.Errorf("is still the placeholder %s", trimmed)
+	case strings.ContainsAny(v, "\r\n"):
+		return "", errors.New("has more than one line")
+	case !utf8.ValidString(v):
+		return "", errors.New("is not UTF-8")
+	case i >= 0:
+		r, _ := utf8.DecodeRuneInString(v[i:])
+		return "", fmt.Errorf("holds the invisible character %U", r)
+	}
+	return v, nil
+}
+
+// placeholders are what manifests.yaml and README.md have where a value belongs.
+func placeholders() []string {
+	return []string{"REPLACE", "your-service-user", "your-password", "your-domain", "your-project"}
+}
+
+// A reader fills a Config and collects what is wrong.
+type reader struct {
+	getenv   func(string) string
+	cfg      Config
+	problems []string
+}
+
+// read takes one setting, or its default.
+func (r *reader) read(s Setting) {
+	v, err := s.value(r.getenv)
+	switch {
+	case errors.Is(err, errMissing) && !s.Required:
+		v = s.Default
+	case (errors.Is(err, errMissing) || errors.Is(err, fs.ErrNotExist)) && r.given(s.instead):
+		return
+	case err != nil:
+		r.problems = append(r.problems, err.Error()+r.hint(s.Name))
+		return
+	}
+	if s.Private && strings.TrimSpace(v) != v {
+		r.cfg.Warnings = append(r.cfg.Warnings, s.Name+" begins or ends with a blank, which is sent as a part of it; if that is not meant, leave it out"+s.setBy())
+	}
+	if v == "" || s.parse == nil {
+		return
+	}
+	for _, part := range s.split(v) {
+		if err := s.parse(&r.cfg, part); err != nil {
+			r.problems = append(r.problems, s.problem(s.Name+":", err).Error())
+		}
+	}
+}
+
+// hint names what other tools read instead of a variable.
+func (r *reader) hint(name string) string {
+	if name == "OS_PROJECT_NAME" && r.getenv("OS_TENANT_NAME")+r.getenv("OS_TENANT_ID") != "" {
+		return " (OS_TENANT_NAME and OS_TENANT_ID are not read)"
+	}
+	return ""
+}
+
+// split returns the values in v.
+func (s Setting) split(v string) []string {
+	if !s.list {
+		return []string{v}
+	}
+	parts := strings.Split(v, ",")
+	for i := range parts {
+		parts[i] = strings.TrimSpace(parts[i])
+	}
+	return parts
+}
+
+// given reports whether the setting of that name has a value. "" has none.
+func (r *reader) given(name string) bool {
+	if name == "" {
+		return false
+	}
+	_, err := setting(name).value(r.getenv)
+	return !errors.Is(err, errMissing)
+}
+
+// selected returns the settings that are meant (see [Check]).
+func (r *reader) selected(what string) (chosen []Setting) {
+	for w := range strings.SplitSeq(what, ",") {
+		before := len(chosen)
+		for _, s := range Settings() {
+			all := w == "all" && (s.Object == Secret || s.Object == ConfigMap)
+			if all || s.Name == w || s.Object != "" && strings.EqualFold(s.Object, w) {
+				chosen = append(chosen, s)
+			}
+		}
+		if len(chosen) == before {
+			r.problems = append(r.problems, fmt.Sprintf("%q is no setting: want all, secret, configmap or names of variables, commas between", w))
+		}
+	}
+	return chosen
+}
+
+// credentials returns what reads user name and password again, at each login: a
+// rotated Secret needs no restart. What the start would refuse is an error.
+func credentials(getenv func(string) string) func() (string, otc.Secret, error) {
+	return func() (string, otc.Secret, error) {
+		user, err := setting("OS_USERNAME").value(getenv)
+		if err != nil {
+			return "", otc.Secret{}, err
+		}
+		password, err := setting("OS_PASSWORD").value(getenv)
+		if err != nil {
+			return "", otc.Secret{}, err
+		}
+		return user, otc.NewSecret(password), nil
+	}
+}
