@@ -68,18 +68,19 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case opts.version:
 		fmt.Fprintf(stdout, "otc-route-manager %s (commit %s, %s %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return config.ExitOK
-	case opts.settings != "":
-		warnings, problems := config.Check(getenv, opts.settings)
-		return show(stdout, "", warnings, problems)
+	case opts.checkConfig:
+		return checkConfig(getenv, opts.names, stdout, stderr)
 	}
 	cfg, problems := config.Read(getenv)
 	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
 	klog.SetSlogLogger(slog.New(logging.Remarks(log.Handler())))
 	if opts.check {
-		if show(stdout, "configuration: ", cfg.Warnings, problems) != config.ExitOK {
-			return config.ExitConfiguration
-		}
-	} else if !accepted(log, cfg.Warnings, problems) {
+		list(stdout, "ℹ️ configuration: ", cfg.Warnings)
+		list(stdout, "❌ configuration: ", problems)
+	} else {
+		tell(log, cfg.Warnings, problems)
+	}
+	if len(problems) > 0 {
 		return config.ExitConfiguration
 	}
 	return start(ctx, cfg, opts.check, stdout, log)
@@ -87,8 +88,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 
 // options are what the flags say.
 type options struct {
-	version, check bool
-	settings       string // which settings to check; "": none
+	version, check, checkConfig bool
+	names                       []string // of the settings to check; none: all
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -96,16 +97,29 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.SetOutput(stderr)
 	flags.BoolVar(&o.version, "version", false, "print version, commit and Go version, and exit")
 	flags.BoolVar(&o.check, "check", false, "go through every step once, write nothing, and exit")
-	flags.BoolFunc("check-config", "check the settings, send nothing, and exit; or only some:\n=secret, =configmap, =NAME,NAME", func(v string) error {
-		if o.settings = v; v == "true" { // the flag alone
-			o.settings = "all"
-		}
-		return nil
-	})
-	if err = flags.Parse(args); err == nil && flags.NArg() > 0 {
+	flags.BoolVar(&o.checkConfig, "check-config", false, "check the settings (all, or those that are named behind it), send nothing, and exit")
+	if err = flags.Parse(args); err == nil && flags.NArg() > 0 && !o.checkConfig {
 		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
+	o.names = flags.Args()
 	return o, err
+}
+
+// checkConfig prints a line for each problem, and returns the exit code.
+func checkConfig(getenv func(string) string, names []string, stdout, stderr io.Writer) int {
+	warnings, problems := config.Check(getenv, names...)
+	list(stderr, "", warnings)
+	list(stdout, "", problems)
+	if len(problems) > 0 {
+		return config.ExitConfiguration
+	}
+	return config.ExitOK
+}
+
+func list(w io.Writer, mark string, lines []string) {
+	for _, line := range lines {
+		fmt.Fprintf(w, "%s%s\n", mark, line)
+	}
 }
 
 // help tells what the flags' own help does not.
@@ -124,37 +138,21 @@ func help(w io.Writer) {
 	}
 }
 
-// show prints what is wrong with the settings, and returns the exit code.
-func show(w io.Writer, prefix string, warnings, problems []string) int {
-	for _, s := range warnings {
-		fmt.Fprintf(w, "⚠️ %s%s\n", prefix, s)
+// tell logs what is wrong with the settings.
+func tell(log *slog.Logger, warnings, problems []string) {
+	for _, w := range warnings {
+		log.Warn("configuration: " + w)
 	}
-	for _, s := range problems {
-		fmt.Fprintf(w, "❌ %s%s\n", prefix, s)
-	}
-	if len(problems) > 0 {
-		return config.ExitConfiguration
-	}
-	return config.ExitOK
-}
-
-// accepted logs what is wrong with the settings, and reports whether nothing is.
-func accepted(log *slog.Logger, warnings, problems []string) bool {
-	for _, s := range warnings {
-		log.Warn("configuration: " + s)
-	}
-	for _, s := range problems {
-		log.Error("configuration: " + s)
+	for _, p := range problems {
+		log.Error("configuration: " + p)
 	}
 	switch n := len(problems); n {
 	case 0:
-		return true
 	case 1:
 		log.Error("configuration: 1 problem, nothing was sent")
 	default:
 		log.Error(fmt.Sprintf("configuration: %d problems, nothing was sent", n))
 	}
-	return false
 }
 
 // start builds the parts and runs them, or the check.

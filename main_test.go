@@ -308,6 +308,28 @@ func TestRotation(t *testing.T) {
 	}
 }
 
+// TestUnusableRotation: what the start would refuse is refused when the file is
+// read again. Nothing is sent with it, and the way out is told.
+func TestUnusableRotation(t *testing.T) {
+	w := newWorld(t)
+	file := filepath.Join(t.TempDir(), "OS_PASSWORD")
+	write(t, file, otctest.Password)
+	delete(w.env, "OS_PASSWORD")
+	w.env["OS_PASSWORD_FILE"] = file
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("ready", w.ready)
+	write(t, file, "your-password\n")
+	w.cloud.RevokeTokens()
+	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`)
+	why := "OS_PASSWORD in " + file + " is still the placeholder your-password"
+	w.await("the reason", func() bool { _, b := w.get("/health?ready=1"); return strings.Contains(b, why) })
+	stop()
+	if n := w.cloud.Count(otctest.OpLogin); n != 1 || !strings.Contains(w.log.String(), why) {
+		t.Errorf("%d logins, want the one before the change; log:\n%s", n, w.log.String())
+	}
+}
+
 // TestBadSettings: all problems are told at once, and nothing is sent.
 func TestBadSettings(t *testing.T) {
 	for want, env := range map[string]map[string]string{
@@ -333,11 +355,10 @@ func TestArguments(t *testing.T) {
 	}{
 		{[]string{"-version"}, config.ExitOK, "otc-route-manager dev (commit unknown, go"},
 		{[]string{"-h"}, config.ExitOK, ""},
-		{[]string{"-check-config"}, config.ExitConfiguration, "❌ OS_AUTH_URL is missing: want the IAM URL"},
-		{[]string{"-check-config=secret"}, config.ExitConfiguration, "❌ OS_USERNAME is missing: want the service user's name"},
-		{[]string{"-check-config=DRY_RUN,LOG_LEVEL"}, config.ExitOK, ""},
-		{[]string{"-nonsense"}, config.ExitConfiguration, ""},
-		{[]string{"check"}, config.ExitConfiguration, ""},
+		{[]string{"-check-config"}, config.ExitConfiguration, "OS_AUTH_URL is missing: want the IAM URL"},
+		{[]string{"-check-config", "secret"}, config.ExitConfiguration, "OS_USERNAME is missing: want the service user's name"},
+		{[]string{"-check-config", "DRY_RUN", "LOG_LEVEL"}, config.ExitOK, ""},
+		{[]string{"-check-config", "-nonsense"}, config.ExitConfiguration, ""},
 	} {
 		var out bytes.Buffer
 		if code := run(t.Context(), tt.args, func(string) string { return "" }, &out, io.Discard); code != tt.code || !strings.HasPrefix(out.String(), tt.out) {

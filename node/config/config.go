@@ -4,7 +4,9 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
+	"slices"
 
 	"k8s.io/client-go/rest"
 
@@ -42,13 +44,23 @@ func Read(getenv func(string) string) (Config, []string) {
 	return r.cfg, r.problems
 }
 
-// Check reads and checks only some settings: "all" are those of the Secret and
-// the ConfigMap, "secret" and "configmap" those of one of them; else what is a
-// list of names with commas between. Neither a Node nor the API server is needed.
-func Check(getenv func(string) string, what string) (warnings, problems []string) {
+// Check reads and checks only the settings that are named; "secret" and
+// "configmap" are those of one object, no name means both. Neither a Node nor the
+// API server is needed.
+func Check(getenv func(string) string, names ...string) (warnings, problems []string) {
+	if len(names) == 0 {
+		names = []string{Secret, ConfigMap}
+	}
 	r := reader{getenv: getenv}
-	for _, s := range r.selected(what) {
-		r.read(s)
+	for _, s := range Settings() {
+		if slices.ContainsFunc(names, s.is) {
+			r.read(s)
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.is(name) }) {
+			r.problems = append(r.problems, fmt.Sprintf("%s: no such setting; want secret, configmap or names of variables", name))
+		}
 	}
 	return r.cfg.Warnings, r.problems
 }

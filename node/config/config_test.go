@@ -116,13 +116,13 @@ func TestCheck(t *testing.T) {
 	}{
 		{"secret", nothing, "OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME"},
 		{"configmap", nothing, "OS_AUTH_URL OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
-		{"all", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
-		{"NODE_NAME,OS_REGION_NAME", nothing, "NODE_NAME OS_REGION_NAME"},
+		{"", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
+		{"NODE_NAME OS_REGION_NAME", nothing, "OS_REGION_NAME NODE_NAME"},
 		{"secret", environ{"OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "d", "OS_PROJECT_ID": otctest.ProjectID, "DRY_RUN": "x"}, ""},
 		{"DRY_RUN", nothing, ""},
-		{"OS_NONSENSE", nothing, `"OS_NONSENSE"`},
+		{"OS_NONSENSE NODE_NAME", nothing, "NODE_NAME OS_NONSENSE:"},
 	} {
-		_, problems := config.Check(tt.env.get, tt.what)
+		_, problems := config.Check(tt.env.get, strings.Fields(tt.what)...)
 		for i, p := range problems {
 			problems[i], _, _ = strings.Cut(p, " ")
 		}

@@ -98,6 +98,11 @@ func (s Setting) inFile() bool {
 	return strings.HasPrefix(s.Name, "OS_") || s.Name == "ROUTE_TABLE_ID"
 }
 
+// is reports whether name means the setting: its own, or its object's.
+func (s Setting) is(name string) bool {
+	return name == s.Name || s.Object != "" && strings.EqualFold(name, s.Object)
+}
+
 // setBy says who sets it.
 func (s Setting) setBy() string {
 	return map[string]string{

@@ -139,23 +139,6 @@ func (r *reader) given(name string) bool {
 	return !errors.Is(err, errMissing)
 }
 
-// selected returns the settings that are meant (see [Check]).
-func (r *reader) selected(what string) (chosen []Setting) {
-	for w := range strings.SplitSeq(what, ",") {
-		before := len(chosen)
-		for _, s := range Settings() {
-			all := w == "all" && (s.Object == Secret || s.Object == ConfigMap)
-			if all || s.Name == w || s.Object != "" && strings.EqualFold(s.Object, w) {
-				chosen = append(chosen, s)
-			}
-		}
-		if len(chosen) == before {
-			r.problems = append(r.problems, fmt.Sprintf("%q is no setting: want all, secret, configmap or names of variables, commas between", w))
-		}
-	}
-	return chosen
-}
-
 // credentials returns what reads user name and password again, at each login: a
 // rotated Secret needs no restart. What the start would refuse is an error.
 func credentials(getenv func(string) string) func() (string, otc.Secret, error) {
