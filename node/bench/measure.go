@@ -11,7 +11,7 @@ const (
 	heartbeats   = 40                     // while CPU time is measured
 	betweenBeats = 250 * time.Millisecond // a Node has one in ten seconds
 	quiet        = 10 * time.Second       // with nothing to do
-	driftCheck   = time.Second            // instead of 15 minutes
+	driftCheck   = 10 * time.Second       // instead of 15 minutes; the program accepts no less
 	perHour      = 4                      // drift checks at 15 minutes
 )
 
@@ -207,7 +207,7 @@ func (f *figures) measureDrift(ctx context.Context, w *world, p program) error {
 	}
 	before, began := w.answered.Load(), time.Now()
 	if err == nil {
-		err = pause(ctx, 2*quiet)
+		err = pause(ctx, 10*driftCheck)
 	}
 	checks := time.Since(began).Seconds() / driftCheck.Seconds()
 	f.calls[2] = float64(w.answered.Load()-before) / checks * perHour

@@ -105,7 +105,7 @@ func rows(ours, base *figures, m micro) []row {
 		{"annotation written → PUT, p99", milliseconds, ours.react.at(.99), react.at(.99), 15e-3, 2e-3, "", true},
 		{"OTC calls, first convergence", count, ours.calls[0], base.calls[0], 5, 5, "", false},
 		{"OTC calls, a change", count, ours.calls[1], base.calls[1], 3, 3, "", false},
-		// Jitter makes 20 checks a second apart 18 or 22.
+		// Jitter makes 10 checks 9 or 11.
 		{"OTC calls at rest per hour, drift checks on", count, math.Round(ours.calls[2]), base.calls[2], 4, 4, "", false},
 		{"OTC calls at rest, drift checks off", count, ours.beatCalls, nan, 0, 0, "", false},
 	}

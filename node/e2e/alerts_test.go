@@ -156,7 +156,7 @@ func startSituations(t *testing.T, plane *controlplane.ControlPlane) (all map[st
 	all = map[string]*worker{}
 	for i, s := range situations() {
 		w := newWorker(t, plane, newCloud(t), i+1, firstSubnet)
-		w.launch(nil, binary, append(s.more, w.kubeconfig(plane.Address()), "DRIFT_CHECK_INTERVAL=1s", "LOG_LEVEL=info")...)
+		w.launch(nil, binary, append(s.more, w.kubeconfig(plane.Address()), "DRIFT_CHECK_INTERVAL=10s", "LOG_LEVEL=info")...)
 		t.Cleanup(w.end)
 		if s.more == nil {
 			w.routed(30*time.Second, firstSubnet)
