@@ -68,20 +68,25 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case opts.version:
 		fmt.Fprintf(stdout, "otc-route-manager %s (commit %s, %s %s/%s)\n", version, commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return config.ExitOK
-	case opts.checkConfig:
-		return checkConfig(getenv, opts.names, stdout, stderr)
 	}
-	cfg, problems := config.Read(getenv)
+	cfg, problems := config.Read(getenv, opts.names...)
 	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
 	klog.SetSlogLogger(slog.New(logging.Remarks(log.Handler())))
-	if opts.check {
+	switch {
+	case opts.checkConfig:
+		list(stderr, "", cfg.Warnings)
+		list(stdout, "", problems)
+	case opts.check:
 		list(stdout, "ℹ️ configuration: ", cfg.Warnings)
 		list(stdout, "❌ configuration: ", problems)
-	} else {
+	default:
 		tell(log, cfg.Warnings, problems)
 	}
-	if len(problems) > 0 {
+	switch {
+	case len(problems) > 0:
 		return config.ExitConfiguration
+	case opts.checkConfig:
+		return config.ExitOK
 	}
 	return start(ctx, cfg, opts.check, stdout, log)
 }
@@ -89,7 +94,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 // options are what the flags say.
 type options struct {
 	version, check, checkConfig bool
-	names                       []string // of the settings to check; none: all
+	names                       []string // of the settings to check
 }
 
 func parse(args []string, stderr io.Writer) (o options, err error) {
@@ -101,19 +106,10 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	if err = flags.Parse(args); err == nil && flags.NArg() > 0 && !o.checkConfig {
 		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
 	}
-	o.names = flags.Args()
-	return o, err
-}
-
-// checkConfig prints a line for each problem, and returns the exit code.
-func checkConfig(getenv func(string) string, names []string, stdout, stderr io.Writer) int {
-	warnings, problems := config.Check(getenv, names...)
-	list(stderr, "", warnings)
-	list(stdout, "", problems)
-	if len(problems) > 0 {
-		return config.ExitConfiguration
+	if o.names = flags.Args(); o.checkConfig && len(o.names) == 0 {
+		o.names = []string{config.Secret, config.ConfigMap}
 	}
-	return config.ExitOK
+	return o, err
 }
 
 func list(w io.Writer, mark string, lines []string) {
@@ -146,12 +142,12 @@ func tell(log *slog.Logger, warnings, problems []string) {
 	for _, p := range problems {
 		log.Error("configuration: " + p)
 	}
-	switch n := len(problems); n {
-	case 0:
-	case 1:
-		log.Error("configuration: 1 problem, nothing was sent")
-	default:
-		log.Error(fmt.Sprintf("configuration: %d problems, nothing was sent", n))
+	if n := len(problems); n > 0 {
+		noun := "problems"
+		if n == 1 {
+			noun = "problem"
+		}
+		log.Error(fmt.Sprintf("configuration: %d %s, nothing was sent", n, noun))
 	}
 }
 

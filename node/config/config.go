@@ -4,7 +4,6 @@
 package config
 
 import (
-	"fmt"
 	"log/slog"
 	"slices"
 
@@ -27,40 +26,27 @@ type Config struct {
 	kubeconfig string
 }
 
-// Read reads and checks the whole environment. It returns every problem, each
-// naming its variable, its value unless that is secret, what is wanted and who
-// sets it.
-func Read(getenv func(string) string) (Config, []string) {
+// Read reads and checks the environment. It returns every problem, each naming
+// its variable, its value unless that is secret, what is wanted and who sets it.
+//
+// With names it looks at these settings only, and needs no API server; "secret"
+// and "configmap" mean what that object holds.
+func Read(getenv func(string) string, names ...string) (Config, []string) {
 	r := reader{getenv: getenv}
 	for _, s := range Settings() {
-		r.read(s)
-	}
-	r.cfg.OTC.Credentials = credentials(getenv)
-	r.cfg.OTC.Allowed = r.cfg.Node.Ranges
-	var err error
-	if r.cfg.Kube, err = kubeConfig(r.cfg.kubeconfig); err != nil {
-		r.problems = append(r.problems, err.Error())
-	}
-	return r.cfg, r.problems
-}
-
-// Check reads and checks only the settings that are named; "secret" and
-// "configmap" are those of one object, no name means both. Neither a Node nor the
-// API server is needed.
-func Check(getenv func(string) string, names ...string) (warnings, problems []string) {
-	if len(names) == 0 {
-		names = []string{Secret, ConfigMap}
-	}
-	r := reader{getenv: getenv}
-	for _, s := range Settings() {
-		if slices.ContainsFunc(names, s.is) {
+		if len(names) == 0 || slices.ContainsFunc(names, s.is) {
 			r.read(s)
 		}
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.is(name) }) {
-			r.problems = append(r.problems, fmt.Sprintf("%s: no such setting; want secret, configmap or names of variables", name))
+			r.problems = append(r.problems, name+": no such setting")
 		}
 	}
-	return r.cfg.Warnings, r.problems
+	r.cfg.OTC.Credentials = credentials(getenv)
+	r.cfg.OTC.Allowed = r.cfg.Node.Ranges
+	if len(names) == 0 {
+		r.kubeConfig()
+	}
+	return r.cfg, r.problems
 }

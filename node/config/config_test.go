@@ -60,7 +60,7 @@ func TestBadValues(t *testing.T) {
 	for _, bad := range configtest.BadValues() {
 		env := base.with(bad.Name, bad.Value)
 		_, all := config.Read(env.get)
-		_, one := config.Check(env.get, bad.Name)
+		_, one := config.Read(env.get, bad.Name)
 		if !slices.Equal(all, one) || len(all) != 1 || !strings.HasPrefix(all[0], bad.Name) ||
 			!strings.Contains(all[0], bad.Says) || !strings.Contains(all[0], bad.Cure) {
 			t.Errorf("%s=%q: got %q and %q; want one problem that says %q and %q", bad.Name, bad.Value, all, one, bad.Says, bad.Cure)
@@ -68,7 +68,7 @@ func TestBadValues(t *testing.T) {
 		if strings.Contains(strings.Join(all, ""), "hush") {
 			t.Errorf("the report shows a password: %s", all)
 		}
-		if _, inFile := config.Check(env.inFile(t, bad.Name).get, bad.Name); strings.HasPrefix(bad.Name, "OS_") && !slices.ContainsFunc(inFile, func(p string) bool { return strings.Contains(p, bad.Says) }) {
+		if _, inFile := config.Read(env.inFile(t, bad.Name).get, bad.Name); strings.HasPrefix(bad.Name, "OS_") && !slices.ContainsFunc(inFile, func(p string) bool { return strings.Contains(p, bad.Says) }) {
 			t.Errorf("%s in a file, %q: got %q", bad.Name, bad.Value, inFile)
 		}
 	}
@@ -116,13 +116,13 @@ func TestCheck(t *testing.T) {
 	}{
 		{"secret", nothing, "OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME"},
 		{"configmap", nothing, "OS_AUTH_URL OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
-		{"", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
+		{"secret configmap", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
 		{"NODE_NAME OS_REGION_NAME", nothing, "OS_REGION_NAME NODE_NAME"},
 		{"secret", environ{"OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "d", "OS_PROJECT_ID": otctest.ProjectID, "DRY_RUN": "x"}, ""},
 		{"DRY_RUN", nothing, ""},
 		{"OS_NONSENSE NODE_NAME", nothing, "NODE_NAME OS_NONSENSE:"},
 	} {
-		_, problems := config.Check(tt.env.get, strings.Fields(tt.what)...)
+		_, problems := config.Read(tt.env.get, strings.Fields(tt.what)...)
 		for i, p := range problems {
 			problems[i], _, _ = strings.Cut(p, " ")
 		}
@@ -201,7 +201,7 @@ func TestPlaceholders(t *testing.T) {
 		t.Fatalf("manifests.yaml has %q", found)
 	}
 	for _, m := range found {
-		if _, problems := config.Check(environ{m[1]: m[2]}.get, m[1]); len(problems) != 1 || !strings.Contains(problems[0], "placeholder "+m[2]) {
+		if _, problems := config.Read(environ{m[1]: m[2]}.get, m[1]); len(problems) != 1 || !strings.Contains(problems[0], "placeholder "+m[2]) {
 			t.Errorf("%s=%s: got %q", m[1], m[2], problems)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,13 +20,19 @@ import (
 	"otc-route-manager/otc"
 )
 
-const (
-	digits  = "0123456789"
-	letters = "abcdefghijklmnopqrstuvwxyz"
-)
-
-// consists reports whether v has no other characters than those.
-func consists(v, of string) bool { return v != "" && strings.Trim(v, of) == "" }
+// pattern reads a value that is an expression's match as a whole; it is put down
+// in small letters, or nowhere.
+func pattern(expression string, field func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, v string) error {
+		if !regexp.MustCompile("^(" + expression + ")$").MatchString(v) {
+			return fmt.Errorf("%q has another form", v)
+		}
+		if field != nil {
+			*field(c) = strings.ToLower(v)
+		}
+		return nil
+	}
+}
 
 func text(field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, v string) error { *field(c) = v; return nil }
@@ -64,33 +71,11 @@ func port(c *Config, v string) (err error) {
 	return nil
 }
 
-func logFormat(c *Config, v string) error {
-	if v = strings.ToLower(v); v != "text" && v != "json" {
-		return fmt.Errorf("%q is no format", v)
-	}
-	c.LogFormat = v
-	return nil
-}
-
 func logLevel(c *Config, v string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(v)) {
 		return fmt.Errorf("%q is no level", v)
 	}
 	return c.LogLevel.UnmarshalText([]byte(v))
-}
-
-func gcPercent(_ *Config, v string) error {
-	if _, err := strconv.ParseInt(v, 10, 32); v != "off" && (err != nil || !consists(v, digits)) {
-		return fmt.Errorf("%q is no percentage", v)
-	}
-	return nil
-}
-
-func maxProcs(_ *Config, v string) error {
-	if n, err := strconv.ParseInt(v, 10, 32); err != nil || n < 1 || !consists(v, digits) {
-		return fmt.Errorf("%q is no number of CPUs", v)
-	}
-	return nil
 }
 
 // domain reads OS_DOMAIN_NAME and its alias, which must not differ.
@@ -99,22 +84,6 @@ func domain(c *Config, v string) error {
 		return fmt.Errorf("%q is not what OS_DOMAIN_NAME says (%q)", v, c.OTC.DomainName)
 	}
 	c.OTC.DomainName = v
-	return nil
-}
-
-func projectID(c *Config, v string) error {
-	if v = strings.ToLower(v); len(v) != 32 || !consists(v, "abcdef"+digits) {
-		return fmt.Errorf("%q is no project id", v)
-	}
-	c.OTC.ProjectID = v
-	return nil
-}
-
-func region(c *Config, v string) error {
-	if !consists(v, letters+digits+"-") {
-		return fmt.Errorf("%q is not one region in small letters", v)
-	}
-	c.OTC.Region = v
 	return nil
 }
 
@@ -138,7 +107,7 @@ func parseURL(v string) (*url.URL, error) {
 		return nil, err
 	case strings.ContainsAny(v, "?#"):
 		return nil, fmt.Errorf("%q has a query or a fragment; leave it out", v)
-	case !consists(strings.ToLower(u.Hostname()), letters+digits+"-.:_"), strings.ContainsAny(u.Path, "\"'` "):
+	case strings.ContainsAny(v, "\"'`<> "):
 		return nil, fmt.Errorf("%q has a character that no URL has", v)
 	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && port(&Config{}, u.Port()) != nil:
 		return nil, fmt.Errorf("%q has a port outside 1-65535", v)
@@ -233,19 +202,18 @@ func clusterCIDR(c *Config, v string) error {
 	return nil
 }
 
-// kubeConfig returns how to reach the API server: by the kubeconfig file, else
+// kubeConfig finds out how to reach the API server: by the kubeconfig file, else
 // by the pod's ServiceAccount.
-func kubeConfig(path string) (*rest.Config, error) {
-	if path == "" {
-		cfg, err := rest.InClusterConfig()
-		if err != nil {
-			err = fmt.Errorf("KUBECONFIG is not set and this is no pod with a ServiceAccount: %w", err)
-		}
-		return cfg, err
+func (r *reader) kubeConfig() {
+	var err error
+	what := "KUBECONFIG is not set and this is no pod with a ServiceAccount"
+	if path := r.cfg.kubeconfig; path == "" {
+		r.cfg.Kube, err = rest.InClusterConfig()
+	} else {
+		what = fmt.Sprintf("KUBECONFIG=%q", path)
+		r.cfg.Kube, err = clientcmd.BuildConfigFromFlags("", path)
 	}
-	cfg, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
-		err = fmt.Errorf("KUBECONFIG=%q: %w", path, err)
+		r.problems = append(r.problems, what+": "+err.Error())
 	}
-	return cfg, err
 }

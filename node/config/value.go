@@ -103,8 +103,12 @@ func (r *reader) read(s Setting) {
 	if v == "" || s.parse == nil {
 		return
 	}
-	for _, part := range s.split(v) {
-		if err := s.parse(&r.cfg, part); err != nil {
+	parts := []string{v}
+	if s.list {
+		parts = strings.Split(v, ",")
+	}
+	for _, part := range parts {
+		if err := s.parse(&r.cfg, strings.TrimSpace(part)); err != nil {
 			r.problems = append(r.problems, s.problem(s.Name+":", err).Error())
 		}
 	}
@@ -116,18 +120,6 @@ func (r *reader) hint(name string) string {
 		return " (OS_TENANT_NAME and OS_TENANT_ID are not read)"
 	}
 	return ""
-}
-
-// split returns the values in v.
-func (s Setting) split(v string) []string {
-	if !s.list {
-		return []string{v}
-	}
-	parts := strings.Split(v, ",")
-	for i := range parts {
-		parts[i] = strings.TrimSpace(parts[i])
-	}
-	return parts
 }
 
 // given reports whether the setting of that name has a value. "" has none.
