@@ -47,6 +47,7 @@ func BadValues() []Bad {
 		{"OS_AUTH_URL", "iam.eu-de.otc.t-systems.com", "no host", auth},
 		{"OS_AUTH_URL", "http://iam.example.com/v3", "not https", auth},
 		{"OS_AUTH_URL", "https://user:hush@iam.example.com/v3", "credentials", auth},
+		{"OS_AUTH_URL", "https://user:hush@[::1/v3", "credentials", auth},
 		{"OS_AUTH_URL", url + "/v3?a=b", "query", auth},
 		{"OS_AUTH_URL", url + "/v3?", "query", auth},
 		{"OS_AUTH_URL", url + "/v3#", "fragment", auth},
