@@ -254,3 +254,28 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCredentials: a value means the same in the environment and in a file, and
+// what comes out is a part of it that stays as it is when it is read once more.
+func FuzzCredentials(f *testing.F) {
+	for _, bad := range configtest.BadValues() {
+		f.Add(bad.Value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		file := write(t, "value", value)
+		both := func(env environ) (string, string, error) {
+			c, _ := config.Read(env.get, "secret")
+			user, password, err := c.OTC.Credentials()
+			return user, password.Reveal(), err
+		}
+		user, password, err := both(environ{"OS_USERNAME": value, "OS_PASSWORD": value})
+		fileUser, filePassword, fileErr := both(environ{"OS_USERNAME_FILE": file, "OS_PASSWORD_FILE": file})
+		if user != fileUser || password != filePassword || (err == nil) != (fileErr == nil) {
+			t.Errorf("%q: %q and %q, in a file %q and %q (%v, %v)", value, user, password, fileUser, filePassword, err, fileErr)
+		}
+		again, same, _ := both(environ{"OS_USERNAME": user, "OS_PASSWORD": password})
+		if user != again || password != same || !strings.Contains(value, password) || user != strings.TrimSpace(password) {
+			t.Errorf("%q: %q and %q, once more %q and %q", value, user, password, again, same)
+		}
+	})
+}

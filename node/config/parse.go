@@ -25,7 +25,7 @@ import (
 func pattern(expression string, field func(*Config) *string) func(*Config, string) error {
 	return func(c *Config, v string) error {
 		if !regexp.MustCompile("^(" + expression + ")$").MatchString(v) {
-			return fmt.Errorf("%q has another form", v)
+			return fmt.Errorf("%q is malformed", v)
 		}
 		if field != nil {
 			*field(c) = strings.ToLower(v)
@@ -159,7 +159,7 @@ func routeTable(c *Config, v string) error {
 	id := strings.ToLower(v)
 	switch {
 	case !otc.IsUUID(id):
-		return fmt.Errorf("%q is not a UUID such as 0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", v)
+		return fmt.Errorf("%q is not a UUID", v)
 	case slices.Contains(c.Node.Tables, id):
 		return fmt.Errorf("%q is named twice", v)
 	}
@@ -177,11 +177,11 @@ func clusterCIDR(c *Config, v string) error {
 	p, err := netip.ParsePrefix(v)
 	switch {
 	case err != nil || p.Addr().Is4In6():
-		return fmt.Errorf("%q is not a CIDR such as 10.128.0.0/14", v)
+		return fmt.Errorf("%q is not a CIDR", v)
 	case p.Bits() == 0:
 		return fmt.Errorf("%q is the default route, which is never touched", v)
 	case p != p.Masked():
-		return fmt.Errorf("%q has host bits set; did you mean %s?", v, p.Masked())
+		return fmt.Errorf("%q has host bits set, perhaps %s is meant", v, p.Masked())
 	case p.IsSingleIP():
 		return fmt.Errorf("%q is a single address", v)
 	}
