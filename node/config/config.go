@@ -40,7 +40,7 @@ func Read(getenv func(string) string, names ...string) (Config, []string) {
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.is(name) }) {
-			r.problems = append(r.problems, name+": no such setting")
+			r.problem(name + ": no such setting")
 		}
 	}
 	r.cfg.OTC.Credentials = credentials(getenv)

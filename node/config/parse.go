@@ -214,6 +214,6 @@ func (r *reader) kubeConfig() {
 		r.cfg.Kube, err = clientcmd.BuildConfigFromFlags("", path)
 	}
 	if err != nil {
-		r.problems = append(r.problems, what+": "+err.Error())
+		r.problem(what + ": " + err.Error())
 	}
 }

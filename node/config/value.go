@@ -17,8 +17,8 @@ import (
 var errMissing = errors.New("is missing")
 
 // value returns a setting's value, given directly or as the content of the file
-// that <NAME>_FILE names. A value without which it is missing, or which cannot
-// be meant, is an error that says what to do.
+// that <NAME>_FILE names. The error says what is wrong and what to do; it is
+// errMissing if there is no value, and fs.ErrNotExist if there is no such file.
 func (s Setting) value(getenv func(string) string) (string, error) {
 	name, raw := s.Name, getenv(s.Name)
 	path := ""
@@ -85,6 +85,8 @@ type reader struct {
 	problems []string
 }
 
+func (r *reader) problem(text string) { r.problems = append(r.problems, text) }
+
 // read takes one setting, or its default.
 func (r *reader) read(s Setting) {
 	v, err := s.value(r.getenv)
@@ -94,7 +96,7 @@ func (r *reader) read(s Setting) {
 	case (errors.Is(err, errMissing) || errors.Is(err, fs.ErrNotExist)) && r.given(s.instead):
 		return
 	case err != nil:
-		r.problems = append(r.problems, err.Error()+r.hint(s.Name))
+		r.problem(err.Error() + r.hint(s.Name))
 		return
 	}
 	if s.Private && strings.TrimSpace(v) != v {
@@ -109,7 +111,7 @@ func (r *reader) read(s Setting) {
 	}
 	for _, part := range parts {
 		if err := s.parse(&r.cfg, strings.TrimSpace(part)); err != nil {
-			r.problems = append(r.problems, s.problem(s.Name+":", err).Error())
+			r.problem(s.problem(s.Name+":", err).Error())
 		}
 	}
 }
