@@ -6,6 +6,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -13,10 +14,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -186,7 +189,7 @@ func serve(ctx context.Context, cfg config.Config, m *meter, kube *node.Kube, re
 	defer stop()
 	var watch watchdog
 	started := time.Now()
-	server := m.Server("", m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg.Node) }, func() error {
+	server := m.Server("", m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg) }, func() error {
 		return errors.Join(watch.err(), rec.Alive())
 	}))
 	served := make(chan error, 1)
@@ -253,22 +256,46 @@ func (m *meter) TokenExpiry(t time.Time) {
 }
 
 // page adds to what node knows what only this package does.
-func page(s status.Status, tokenEnd *time.Time, started time.Time, cfg node.Config) status.Status {
+func page(s status.Status, tokenEnd *time.Time, started time.Time, cfg config.Config) status.Status {
 	s.Version, s.Started, s.Settings = version, started, shown(cfg)
+	s.Pod = podAddress(s.Subnets, cfg.Port)
 	if tokenEnd != nil {
 		s.TokenEnd = *tokenEnd
 	}
 	return s
 }
 
+// podAddress returns where this pod answers: its own address in one of the subnets
+// that are routed to the Node, or the zero AddrPort.
+func podAddress(subnets []netip.Prefix, port int) netip.AddrPort {
+	addrs, _ := net.InterfaceAddrs() // none is as good as an error
+	for _, a := range addrs {
+		own, err := netip.ParsePrefix(a.String())
+		if err == nil && slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(own.Addr()) }) {
+			return netip.AddrPortFrom(own.Addr(), uint16(port))
+		}
+	}
+	return netip.AddrPort{}
+}
+
 // shown is what a reader of the page should know of the settings.
-func shown(cfg node.Config) []status.Setting {
+func shown(cfg config.Config) []status.Setting {
+	var ranges []string
+	for _, p := range cfg.Node.Ranges {
+		ranges = append(ranges, p.String())
+	}
+	interval := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(cfg.Node.DriftInterval.String())
+	if cfg.Node.DriftInterval == 0 {
+		interval = "0: off"
+	}
 	return []status.Setting{
-		{Name: "CLUSTER_CIDR", Value: fmt.Sprint(cfg.Ranges)},
-		{Name: "ROUTE_TABLE_ID", Value: strings.Join(cfg.Tables, ", ")},
-		{Name: "DRY_RUN", Value: fmt.Sprint(cfg.DryRun)},
-		{Name: "DRIFT_CHECK_INTERVAL", Value: cfg.DriftInterval.String()},
-		{Name: "DRIFT_REPAIR", Value: fmt.Sprint(cfg.DriftRepair)},
-		{Name: "ORPHAN_CLEANUP", Value: fmt.Sprint(cfg.OrphanCleanup)},
+		{Name: "OS_REGION_NAME", Value: cfg.OTC.Region},
+		{Name: "OS_PROJECT_NAME", Value: cmp.Or(cfg.OTC.ProjectName, cfg.OTC.ProjectID)},
+		{Name: "ROUTE_TABLE_ID", Value: strings.Join(cfg.Node.Tables, ", ")},
+		{Name: "CLUSTER_CIDR", Value: strings.Join(ranges, ", ")},
+		{Name: "DRY_RUN", Value: fmt.Sprint(cfg.Node.DryRun)},
+		{Name: "DRIFT_CHECK_INTERVAL", Value: interval},
+		{Name: "DRIFT_REPAIR", Value: fmt.Sprint(cfg.Node.DriftRepair)},
+		{Name: "ORPHAN_CLEANUP", Value: fmt.Sprint(cfg.Node.OrphanCleanup)},
 	}
 }

@@ -38,13 +38,19 @@ func newPage() page {
 	return page{parts: parts, policy: policy(doc)}
 }
 
-// policy allows the page's own style sheet, by its hash, and nothing else.
+// policy allows the page's own style sheet and script, by their hashes, and the
+// script to read the page again. Nothing else.
 func policy(doc string) string {
-	_, rest, _ := strings.Cut(doc, "<style>")
-	style, _, _ := strings.Cut(rest, "</style>")
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+	return "default-src 'none'; style-src " + hash(doc, "style") + "; script-src " + hash(doc, "script") +
+		"; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// hash returns the source expression of what the first such element holds.
+func hash(doc, element string) string {
+	_, rest, _ := strings.Cut(doc, "<"+element+">")
+	text, _, _ := strings.Cut(rest, "</"+element+">")
+	sum := sha256.Sum256([]byte(text))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
 // fill returns a part with its placeholders replaced in one sweep, so that a

@@ -81,17 +81,16 @@ func checkPages(t *testing.T, cases []pageCase) {
 func TestPageTellsState(t *testing.T) {
 	checkPages(t, []pageCase{
 		{"in sync", func(s *status.Status) {}, []string{
-			"OTC Route Manager v1.2.3 ✓ In sync ready 1 route confirmed Instance worker-1.example " + me,
+			"OTC Route Manager v1.2.3, as of 00:00:00 UTC, again every 10 seconds ✓ In sync ready 1 route confirmed Instance worker-1.example " + me,
 			"State 10.128.4.0/23 " + me + " this node " + me + " this node ✓ as wanted",
 			"3 min ago 1999-12-31 23:57:00 UTC ✓ success route 10.128.4.0/23 confirmed",
-			"As of 00:00:00 UTC",
 		}, []string{"dry run", "Planned changes"}},
 		{"conflict", func(s *status.Status) {
 			s.Ready, s.InSync, s.Reasons = false, false, []status.Reason{{Table: "rtb-netops", Text: "conflict", Hint: "delete it"}}
-		}, []string{"✗ Not in sync not ready route table rtb-netops: conflict; delete it Instance"}, nil},
-		{"two tables", func(s *status.Status) {
-			s.Ready, s.InSync, s.Reasons = false, false, []status.Reason{{Table: "rtb-a", Text: "full"}, {Table: "rtb-b", Text: "forbidden"}}
-		}, []string{"✗ Not in sync not ready route table rtb-a: full route table rtb-b: forbidden Instance"}, nil},
+		}, []string{"✗ Not in sync not ready Route table rtb-netops: conflict Do: delete it Instance"}, nil},
+		{"three tables", func(s *status.Status) {
+			s.Ready, s.InSync, s.Reasons = false, false, []status.Reason{{Table: "rtb-a", Text: "full", Hint: "wait"}, {Table: "rtb-b", Text: "forbidden", Hint: "grant it"}, {Table: "rtb-c", Text: "forbidden", Hint: "grant it"}}
+		}, []string{"✗ Not in sync not ready Route table rtb-a: full Do: wait Route table rtb-b: forbidden Route table rtb-c: forbidden Do: grant it Instance"}, nil},
 		{"dry run with changes", func(s *status.Status) { s.InSync, s.DryRun = false, true },
 			[]string{"≠ Changes planned ready dry run: nothing is written"}, nil},
 		{"dry run without", func(s *status.Status) { s.DryRun = true },
@@ -99,6 +98,9 @@ func TestPageTellsState(t *testing.T) {
 		{"dry run that fails", func(s *status.Status) { s.Ready, s.InSync, s.DryRun = false, false, true },
 			[]string{"✗ Not in sync not ready dry run: nothing is written"}, nil},
 		{"drift", func(s *status.Status) { s.InSync = false }, []string{"! Not in sync ready"}, nil},
+		{"never reached, and somebody has to act", func(s *status.Status) {
+			*s = status.Status{Reasons: []status.Reason{{Text: "the API server cannot be reached: refused", Hint: "check the network"}}}
+		}, []string{"✗ Not in sync not ready the API server cannot be reached: refused Do: check the network Instance"}, []string{"Starting"}},
 		{"starting", func(s *status.Status) { *s = status.Status{Reasons: []status.Reason{{Text: "waiting for the Node"}}} }, []string{
 			"unknown node", "… Starting not ready waiting for the Node", "No route table read yet.",
 			"Recent changes of state None yet.", "No call to the cloud yet.",
@@ -122,6 +124,11 @@ func TestPageTellsFacts(t *testing.T) {
 			[]string{"Next read now"}, nil},
 		{"token ended", func(s *status.Status) { s.TokenEnd = start.Add(-25 * time.Hour) },
 			[]string{"Token ends 1 d 1 h ago 1999-12-30 23:00:00 UTC"}, nil},
+		{"this process", func(s *status.Status) {
+			s.Started, s.Settings = start.Add(-3*time.Hour), []status.Setting{{Name: "CLUSTER_CIDR", Value: "10.128.0.0/14"}, {Name: "DRY_RUN", Value: "false"}}
+		}, []string{"Running since 3 h ago 1999-12-31 21:00:00 UTC", "Settings CLUSTER_CIDR 10.128.0.0/14 DRY_RUN false"}, []string{"curl"}},
+		{"its address", func(s *status.Status) { s.Pod = netip.MustParseAddrPort("10.128.4.7:8080") },
+			[]string{"from a client in the VPC curl http://10.128.4.7:8080/health"}, nil},
 	})
 }
 
@@ -231,7 +238,7 @@ func TestPageIsSelfContained(t *testing.T) {
 	s := inSync(time.Now())
 	s.DryRun = true
 	page := render(t, testMetrics(), s)
-	for _, bad := range []string{"://", "<script", "<form", "@import", "url(", "style=\"", "{{", "}}", "<no value>"} {
+	for _, bad := range []string{"://", "<script ", "<form", "@import", "url(", "style=\"", "{{", "}}", "<no value>"} {
 		if strings.Contains(page, bad) {
 			t.Errorf("got %q in the page, want none", bad)
 		}
@@ -243,12 +250,15 @@ func TestPageIsSelfContained(t *testing.T) {
 	}
 }
 
-func TestPagePolicyAllowsOnlyItsStyle(t *testing.T) {
+func TestPagePolicyAllowsOnlyItsStyleAndScript(t *testing.T) {
 	r := ask(handler(inSync(time.Now()), nil), "GET", "/")
-	_, rest, _ := strings.Cut(body(t, r), "<style>")
-	style, _, _ := strings.Cut(rest, "</style>")
-	sum := sha256.Sum256([]byte(style))
-	want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; "
+	page := body(t, r)
+	want := "default-src 'none'; "
+	for _, element := range []string{"style", "script"} {
+		text := regexp.MustCompile(`(?s)<` + element + `>(.*?)</` + element + `>`).FindStringSubmatch(page)[1]
+		sum := sha256.Sum256([]byte(text))
+		want += element + "-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; "
+	}
 	if got := r.Header.Get("Content-Security-Policy"); !strings.HasPrefix(got, want) {
 		t.Errorf("got %v, want %v...", got, want)
 	}

@@ -39,12 +39,15 @@ func (p page) render(s status.Status, all []sample, now time.Time) markup {
 		"class":   v.class,
 		"mark":    v.mark,
 		"verdict": v.words,
-		"reasons": each(p, "reason", "no-reason", s.Reasons, reasonRow),
+		"reasons": each(p, "reason", "no-reason", once(s.Reasons), p.reason),
 		"chips":   p.chips(s),
 		"facts":   p.facts(s, now),
 		"tables":  each(p, "table", "no-table", s.Tables, func(t status.Table) values { return p.table(s, t, limit(all)) }),
 		"changes": each(p, "change", "no-change", changes, func(c status.Change) values { return p.change(c, now) }),
 		"calls":   each(p, "call", "no-call", calls(all), callRow),
+		"settings": each(p, "setting", "no-setting", s.Settings, func(s status.Setting) values {
+			return values{"name": s.Name, "value": s.Value}
+		}),
 		"retries": tally(all, "route_manager_otc_retries_total"),
 		"passes":  tally(all, "route_manager_nodes_processed_total"),
 		"written": tally(all, "route_manager_route_changes_total"),
@@ -74,7 +77,17 @@ func (p page) facts(s status.Status, now time.Time) markup {
 	return p.fact("Instance", name) + p.fact("Pod subnets", subnets) +
 		p.fact("Last read", p.moment(s.LastRead, now, "none yet")) +
 		p.fact("Next read", p.next(s, now)) +
-		p.fact("Token ends", p.moment(s.TokenEnd, now, "no token held"))
+		p.fact("Token ends", p.moment(s.TokenEnd, now, "no token held")) +
+		p.fact("Running since", p.moment(s.Started, now, "not known")) +
+		p.proof(s.Pod)
+}
+
+// proof shows how a client in the VPC sees for itself that the routes lead here.
+func (p page) proof(pod netip.AddrPort) markup {
+	if !pod.IsValid() {
+		return ""
+	}
+	return p.fact("To prove the way, from a client in the VPC", p.fill("code", values{"text": "curl http://" + pod.String() + "/health"}))
 }
 
 func (p page) next(s status.Status, now time.Time) markup {
@@ -175,7 +188,28 @@ func (p page) change(c status.Change, now time.Time) values {
 		"when": p.moment(c.Time, now, "at an unknown time")}
 }
 
-func reasonRow(r status.Reason) values { return values{"text": r} }
+// once returns the reasons with a hint that several share in a row at the last of them.
+func once(reasons []status.Reason) []status.Reason {
+	out := slices.Clone(reasons)
+	for i := range max(len(out), 1) - 1 {
+		if out[i].Hint == out[i+1].Hint {
+			out[i].Hint = ""
+		}
+	}
+	return out
+}
+
+// reason shows one reason, and below it what to do.
+func (p page) reason(r status.Reason) values {
+	v := values{"table": markup(""), "text": r.Text, "hint": markup("")}
+	if r.Table != "" {
+		v["table"] = p.fill("where", values{"table": r.Table})
+	}
+	if r.Hint != "" {
+		v["hint"] = p.fill("hint", values{"text": r.Hint})
+	}
+	return v
+}
 
 func callRow(c call) values {
 	return values{"name": c.name, "answers": c.answers, "mean": c.mean}

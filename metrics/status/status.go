@@ -32,8 +32,9 @@ type Status struct {
 	// What main adds.
 	Version  string
 	Started  time.Time
-	TokenEnd time.Time // zero: no token held
-	Settings []Setting // in the order in which they are shown; no secrets
+	TokenEnd time.Time      // zero: no token held
+	Pod      netip.AddrPort // where this program answers, in one of Subnets; zero: not known
+	Settings []Setting      // in the order in which they are shown; no secrets
 }
 
 // A Reason is one fact that makes a Node ready and in sync, or not.

@@ -86,15 +86,23 @@ func look(ctx context.Context, b *browser, bin, picture string, s situation) (fa
 	if err != nil {
 		return nil, err
 	}
-	err = p.Until(ctx, "the first attempt", func() bool {
+	err = p.Until(ctx, "the first read", func() bool {
 		status, page := w.Fetch("/")
 		return status == http.StatusOK && !strings.Contains(page, "none yet")
 	})
+	if err == nil && s.then != nil {
+		s.then(w)
+		err = p.Until(ctx, s.until, func() bool { _, page := w.Fetch("/"); return strings.Contains(page, s.until) })
+	}
 	if err == nil {
 		faults, err = examine(ctx, b, w, picture, s)
 	}
 	if _, stopErr := p.Stop(); err == nil {
 		err = stopErr
+	}
+	if err == nil && s.stays {
+		gone, err := b.watch(ctx, gone, picture+"-gone.png")
+		return append(faults, gone...), err
 	}
 	return faults, err
 }
@@ -107,7 +115,7 @@ type sight struct {
 
 // sightOf is the expression for it.
 const sightOf = `({text: document.body.innerText, html: document.documentElement.outerHTML, title: document.title,
-	actors: [...document.querySelectorAll("*")].filter(e => e.matches("script, img, iframe, form, button, object, embed") ||
+	actors: [...document.querySelectorAll("*")].filter(e => e.matches("script:not(head > :not([src])), img, iframe, form, button, object, embed") ||
 		[...e.attributes].some(a => a.name.startsWith("on"))).map(e => e.outerHTML)})`
 
 // examine opens the page, compares it with what it should be and takes pictures.
@@ -130,7 +138,65 @@ func examine(ctx context.Context, b *browser, w *stage.World, picture string, s 
 	}
 	faults = append(faults, page.faults(s.see, append(w.Cloud.Tokens(), otctest.Password, otctest.UserData))...)
 	wide, err := shoot(ctx, b, picture)
+	if err == nil && s.stays {
+		moved, err := stay(ctx, b, picture)
+		return append(append(faults, wide...), moved...), err
+	}
 	return append(faults, wide...), err
+}
+
+// What a reader does or sees on a page that stays open. Each is an expression that is
+// true when it has come about.
+const (
+	copies = `getSelection().selectAllChildren(document.querySelector("dd code")), true`
+	copied = `window.id = getSelection().toString(), !document.getElementById("note").hidden`
+	works  = `window.page = document.getElementById("page"), document.querySelector("nav a").focus(), getSelection().removeAllRanges(), true`
+	fresh  = `document.getElementById("page") != window.page && document.getElementById("note").hidden`
+	kept   = `window.id.length == 36 && document.activeElement == document.querySelector("nav a")`
+	gone   = `!document.getElementById("note").hidden && document.title.startsWith("? ") && document.body.innerText.includes("does not answer")`
+)
+
+// stay copies an id and holds a link's focus while the page reads itself again, and
+// returns what is lost by that.
+func stay(ctx context.Context, b *browser, picture string) (faults []string, err error) {
+	for _, expression := range []string{copies, copied, works, fresh, kept} {
+		shot := ""
+		if expression == copied {
+			shot = picture + "-copying.png"
+		}
+		missed, err := b.watch(ctx, expression, shot)
+		if faults = append(faults, missed...); err != nil {
+			return faults, err
+		}
+	}
+	return faults, nil
+}
+
+// refreshed is longer than the page waits before it reads itself again.
+const refreshed = 15 * time.Second
+
+// watch waits until the expression is true, and takes a picture then unless that has
+// no name. If it does not come true that is a fault.
+func (b *browser) watch(ctx context.Context, expression, picture string) (faults []string, err error) {
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for late := time.After(refreshed); ; {
+		var seen bool
+		if err := b.eval(ctx, expression, &seen); err != nil {
+			return nil, err
+		}
+		if seen && picture != "" {
+			return nil, b.shoot(ctx, picture)
+		}
+		if seen {
+			return nil, nil
+		}
+		select {
+		case <-again.C:
+		case <-late:
+			return []string{"this does not come true: " + expression}, nil
+		}
+	}
 }
 
 // faults returns what is wrong with the page, given what a reader must see and

@@ -11,7 +11,10 @@ type situation struct {
 	name        string             // of its pictures
 	environment []string           // of the program, beyond the usual
 	set         func(*stage.World) // makes it so
+	then        func(*stage.World) // what happens after the first read; nil: nothing
+	until       string             // what the page says when it has come about; "": that there was a read
 	see         []string           // words by which a reader recognises it
+	stays       bool               // a reader stays until the program has ended
 }
 
 // What somebody might write into names and messages. It must be shown as it is.
@@ -21,19 +24,26 @@ const (
 )
 
 const (
-	subnet  = "10.128.4.0/23"
-	subnet6 = "fd01:0:0:4::/64"
-	otherID = "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138"
-	natID   = "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"
+	subnet   = "10.128.4.0/23"
+	subnet6  = "fd01:0:0:4::/64"
+	secondID = "0f2d8a4c-6b1e-4c73-9d58-3a7e5b9c1f60"
+	otherID  = "c81f3b60-7d25-49ea-b6f4-0a9e2d5c7138"
+	natID    = "e27d5c80-9f1b-4a36-8d4e-61b3f0c9a752"
 )
+
+func nat(destination string) otctest.Route {
+	return otctest.Route{Type: "nat", Destination: destination, NextHop: natID}
+}
 
 func situations() []situation {
 	return []situation{{
 		name:        "in-sync",
 		environment: []string{"CLUSTER_CIDR=10.128.0.0/14,fd01::/48"},
 		set:         func(w *stage.World) { w.Annotate(subnet, subnet6) },
+		stays:       true,
 		see: []string{"✓ In sync ready", "all routes are confirmed", "Instance " + stage.NodeName + " " + stage.InstanceID, "Pod subnets " + subnet + " " + subnet6,
 			"Token ends in 1 d", "Route table rtb-netops " + otctest.TableID + " confirmed 6 of 200 routes", "✓ as wanted",
+			"Settings OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14, fd01::/48 DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
 			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed", "iam login 201 ×1"},
 	}, {
 		name: "conflict",
@@ -42,8 +52,25 @@ func situations() []situation {
 				otctest.Route{Type: "nat", Destination: subnet, NextHop: natID, Description: hostileMessage})
 			w.Annotate(subnet)
 		},
-		see: []string{"✗ Not in sync not ready", "conflict: a route of somebody else is in the way", "Route table " + hostileName,
-			"nat " + natID, "✗ differs", "somebody else's", "nothing was written there", "Next attempt in 1"},
+		see: []string{"✗ Not in sync not ready", "Route table " + hostileName + ": conflict: a route of somebody else is in the way", "Do: find out who wrote that route",
+			"nat " + natID, "✗ differs", "somebody else's", "nothing was written there", "Next read in 1"},
+	}, {
+		name:        "two-tables",
+		environment: []string{"ROUTE_TABLE_ID=" + otctest.TableID + "," + secondID},
+		set: func(w *stage.World) {
+			w.Cloud.AddTable(otctest.TableID, "rtb-workers", otctest.VPCID, nat(subnet))
+			w.Cloud.AddTable(secondID, "rtb-peering", otctest.VPCID, nat("10.128.4.128/25"), nat(subnet))
+			w.Annotate(subnet)
+		},
+		see: []string{"✗ Not in sync not ready Route table rtb-workers: conflict", "Route table rtb-peering: conflict"},
+	}, {
+		name:        "drift",
+		environment: []string{"DRIFT_CHECK_INTERVAL=10s"},
+		set:         func(w *stage.World) { w.Annotate(subnet) },
+		then:        func(w *stage.World) { w.Cloud.DeleteRoute(otctest.TableID, subnet) },
+		until:       "drifted",
+		see: []string{"! Not in sync ready Route table rtb-netops: drifted: ", "Do: find out who changed the table", "✗ missing",
+			"! warning", "DRIFT_CHECK_INTERVAL 10s"},
 	}, {
 		name: "login-refused",
 		set: func(w *stage.World) {
@@ -52,7 +79,7 @@ func situations() []situation {
 			w.Annotate(subnet)
 		},
 		see: []string{"✗ Not in sync not ready login refused: iam login: HTTP 401 IAM.0062", "check OS_USERNAME, OS_PASSWORD", "Secret otc-credentials", "document.title='owned'",
-			"Instance not found yet", "Token ends no token held", "Next attempt in 1", "not read yet … not known yet", "iam login 401 ×1"},
+			"Instance not found yet", "Token ends no token held", "Next read in 1", "not read yet … not known yet", "iam login 401 ×1"},
 	}, {
 		name:        "dry-run",
 		environment: []string{"DRY_RUN=true"},
