@@ -189,9 +189,9 @@ func serve(ctx context.Context, cfg config.Config, m *meter, kube *node.Kube, re
 	defer stop()
 	var watch watchdog
 	started := time.Now()
-	server := m.Server("", m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg) }, func() error {
+	server := metrics.Server(m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg) }, func() error {
 		return errors.Join(watch.err(), rec.Alive())
-	}))
+	}), log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("otc-route-manager started", "version", version, "node", cfg.Node.NodeName, "metrics", listener.Addr().String(),

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -46,17 +47,18 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 	return secured(mux)
 }
 
-// Server returns a server for h that gives slow and greedy peers up soon. Set
-// its ErrorLog before it serves, or net/http uses the standard logger.
-func (m *Metrics) Server(addr string, h http.Handler) *http.Server {
+// Server returns a server for h that holds few connections and gives slow peers up
+// soon. What goes wrong with one is for debugging: anybody can cause it.
+func Server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Addr:              addr,
 		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		IdleTimeout:       2 * time.Minute, // above the usual scrape interval
-		MaxHeaderBytes:    16 << 10,
+		ReadHeaderTimeout: 3 * time.Second, // of a new connection's silence, too
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       75 * time.Second, // a scrape every minute keeps its connection
+		MaxHeaderBytes:    8 << 10,
+		ConnState:         new(crowd).changed,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
 

@@ -3,6 +3,7 @@ package metrics
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -113,22 +114,21 @@ func TestMetricsAreServed(t *testing.T) {
 	}
 }
 
-// serve runs Server on a loopback port until the test ends.
-func serve(t *testing.T) string {
+// serve runs a server on a loopback port until the test ends.
+func serve(t *testing.T, srv *http.Server) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := testMetrics()
-	srv := m.Server("", handler(status.Status{}, nil))
 	go srv.Serve(l)
 	t.Cleanup(func() { srv.Close() })
 	return l.Addr().String()
 }
 
 func TestServerRefusesLongHeaders(t *testing.T) {
-	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+serve(t)+"/health", nil)
+	srv := Server(handler(status.Status{}, nil), slog.New(slog.DiscardHandler))
+	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+serve(t, srv)+"/health", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,16 +144,30 @@ func TestServerRefusesLongHeaders(t *testing.T) {
 }
 
 func TestServerHasTimeouts(t *testing.T) {
-	srv := testMetrics().Server("127.0.0.1:8080", http.NotFoundHandler())
+	srv := Server(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	for name, got := range map[string]time.Duration{
 		"ReadHeaderTimeout": srv.ReadHeaderTimeout, "ReadTimeout": srv.ReadTimeout,
 		"WriteTimeout": srv.WriteTimeout, "IdleTimeout": srv.IdleTimeout,
 	} {
-		if got <= 0 || got > 5*time.Minute {
-			t.Errorf("%s: got %v, want a few seconds to minutes", name, got)
+		if got <= 0 || got > 2*time.Minute {
+			t.Errorf("%s: got %v, want a few seconds to two minutes", name, got)
 		}
 	}
-	if srv.Addr != "127.0.0.1:8080" || srv.Handler == nil {
-		t.Errorf("got %v %v, want the address and the handler", srv.Addr, srv.Handler)
+}
+
+// TestServerLogsForDebugging: anybody can make a connection go wrong.
+func TestServerLogsForDebugging(t *testing.T) {
+	for level, want := range map[slog.Level]string{slog.LevelInfo: "", slog.LevelDebug: "level=DEBUG msg=broken\n"} {
+		var out strings.Builder
+		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}}))
+		Server(nil, log).ErrorLog.Print("broken")
+		if out.String() != want {
+			t.Errorf("%v: got %q, want %q", level, out.String(), want)
+		}
 	}
 }
