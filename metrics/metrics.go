@@ -7,7 +7,9 @@
 package metrics
 
 import (
+	"net/http"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -89,7 +91,7 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 // addCloud registers what is known about the calls to the cloud.
 func (m *Metrics) addCloud(f promauto.Factory) {
 	m.requests = counters(f, "route_manager_otc_requests_total",
-		"HTTP requests to the cloud by status code, or error if there was no answer.",
+		"HTTP requests to the cloud by status code, error if there was no answer, other for a status that does not exist.",
 		"service", "operation", "code")
 	m.duration = f.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "route_manager_otc_request_duration_seconds",
@@ -186,8 +188,12 @@ func (m *Metrics) State(inSync bool, conflicts, drift, orphans int) {
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
 // operation is in snake case, such as "login" or "get_route_table"; code is the
-// HTTP status, or "error" if there was no answer.
+// HTTP status, or "error" if there was no answer. A status that nobody registered
+// is "other": who answers must not decide how many series there are.
 func (m *Metrics) Request(service, operation, code string, d time.Duration) {
+	if n, _ := strconv.Atoi(code); code != "error" && http.StatusText(n) == "" {
+		code = "other"
+	}
 	m.requests.WithLabelValues(service, operation, code).Inc()
 	m.duration.WithLabelValues(service, operation).Observe(d.Seconds())
 }

@@ -119,6 +119,12 @@ func TestCounting(t *testing.T) {
 			{"a request", func(m *Metrics) { m.Request("vpc", "list_ports", "403", 2*time.Second) },
 				map[string]float64{"otc_requests_total{code=403,operation=list_ports,service=vpc}": 1,
 					"otc_request_duration_seconds{operation=list_ports,service=vpc}": 2 + 1}},
+			{"odd answers are one series", func(m *Metrics) {
+				for _, code := range []string{"299", "600", "1000", "-1", "none"} {
+					m.Request("vpc", "list_ports", code, 0)
+				}
+			}, map[string]float64{"otc_requests_total{code=other,operation=list_ports,service=vpc}": 5,
+				"otc_request_duration_seconds{operation=list_ports,service=vpc}": 5}},
 			{"a retry", func(m *Metrics) { m.Retry("relogin") },
 				map[string]float64{"otc_retries_total{reason=relogin}": 1}},
 			{"a token", func(m *Metrics) { m.TokenExpiry(time.Unix(1800000000, 0)) },
