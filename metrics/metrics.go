@@ -17,9 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// RouteLimit is the number of routes one OTC route table may hold
-// (OTC VPC API, updating a route table).
-const RouteLimit = 200
+// routeLimit is how many routes an OTC route table may hold unless the project has
+// another quota (OTC VPC API, updating a route table).
+const routeLimit = 200
 
 // A Build says which program this is. The Go version comes from the runtime.
 type Build struct{ Version, Commit string }
@@ -35,6 +35,7 @@ type Metrics struct {
 	lastSuccess prometheus.Gauge
 	toRoute     prometheus.Histogram
 	tableRoutes *prometheus.GaugeVec
+	tableLimit  prometheus.Gauge
 	conflicts   prometheus.Gauge
 	drift       prometheus.Gauge
 	orphans     prometheus.Gauge
@@ -56,7 +57,8 @@ func New(b Build, tables []string) *Metrics {
 	)
 	m.addRoutes(promauto.With(m.reg))
 	m.addCloud(promauto.With(m.reg))
-	addConstants(promauto.With(m.reg), b)
+	addBuild(promauto.With(m.reg), b)
+	m.RouteLimit(routeLimit)
 	m.zero(tables)
 	return m
 }
@@ -78,8 +80,10 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	})
 	m.tableRoutes = f.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "route_manager_route_table_routes",
-		Help: "Routes in the route table when it was last read, foreign ones included.",
+		Help: "Routes in the route table when it was last read that count towards the limit, foreign ones included.",
 	}, []string{"route_table"})
+	m.tableLimit = gauge(f, "route_manager_route_table_limit",
+		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
 	m.conflicts = gauge(f, "route_manager_conflicts",
 		"Wanted destinations that are taken by a route this program must not change.")
 	m.drift = gauge(f, "route_manager_drift",
@@ -104,10 +108,7 @@ func (m *Metrics) addCloud(f promauto.Factory) {
 		"Unix time at which the token ends, 0 without a token. An idle token may end unused.")
 }
 
-// addConstants registers the series that never change.
-func addConstants(f promauto.Factory, b Build) {
-	gauge(f, "route_manager_route_table_limit",
-		"Routes that one route table may hold.").Set(RouteLimit)
+func addBuild(f promauto.Factory, b Build) {
 	f.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "route_manager_build_info",
 		Help: "Always 1; the labels say which program this is.",
@@ -169,9 +170,13 @@ func (m *Metrics) RouteChange(operation, result string, n int) {
 func (m *Metrics) AnnotationToRoute(d time.Duration) { m.toRoute.Observe(d.Seconds()) }
 
 // TableRoutes sets how many routes a route table holds, foreign ones included.
+// Those of type local do not count towards the limit: leave them out.
 func (m *Metrics) TableRoutes(table string, n int) {
 	m.tableRoutes.WithLabelValues(table).Set(float64(n))
 }
+
+// RouteLimit sets how many routes one route table may hold; it is 200 until then.
+func (m *Metrics) RouteLimit(n int) { m.tableLimit.Set(float64(n)) }
 
 // State sets whether all wanted routes are confirmed, and how many wanted
 // destinations are in conflict, how many routes drifted and how many are orphaned.

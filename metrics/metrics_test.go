@@ -112,6 +112,8 @@ func TestCounting(t *testing.T) {
 				map[string]float64{"annotation_to_route_seconds{}": 1.5 + 1}},
 			{"one table of two", func(m *Metrics) { m.TableRoutes(tableB, 17) },
 				map[string]float64{"route_table_routes{route_table=" + tableB + "}": 17}},
+			{"the quota is known", func(m *Metrics) { m.RouteLimit(500) },
+				map[string]float64{"route_table_limit{}": 500}},
 			{"in sync", func(m *Metrics) { m.State(true, 0, 0, 3) },
 				map[string]float64{"in_sync{}": 1, "orphaned_routes{}": 3}},
 			{"no longer in sync", func(m *Metrics) { m.State(true, 0, 0, 3); m.State(false, 1, 2, 0) },

@@ -159,6 +159,7 @@ func TestPageTellsRoutes(t *testing.T) {
 
 func TestPageCounts(t *testing.T) {
 	m := testMetrics()
+	m.RouteLimit(500)
 	m.Request("iam", "login", "201", 400*time.Millisecond)
 	m.Request("vpc", "get_route_table", "200", 100*time.Millisecond)
 	m.Request("vpc", "get_route_table", "200", 300*time.Millisecond)
@@ -166,7 +167,10 @@ func TestPageCounts(t *testing.T) {
 	m.Retry("throttled")
 	m.RouteChange("modify", "error", 2)
 	m.Pass("error")
-	got := text(render(t, m, status.Status{}))
+	got := text(render(t, m, inSync(time.Now())))
+	if use := "63 of 500 routes, 12 %"; !strings.Contains(got, use) {
+		t.Errorf("got %q, want %q in it", got, use)
+	}
 	want := "iam login 201 ×1 400 ms vpc get_route_table 200 ×2, 429 ×1 300 ms" +
 		" Sent again throttled ×1 Route changes modify error ×2 Node passes error ×1"
 	if !strings.Contains(got, want) {
