@@ -11,6 +11,7 @@ KUBECTL ?= kubectl
 BUILDER ?= golang:1.26# the image that docker-build compiles in
 PLATFORM ?=# of the image, for example linux/amd64,linux/arm64
 DOCKER_FLAGS ?=
+RUNBOOKS ?=# where people read this project, such as https://git.example.com/netops/otc-route-manager/blob/main: the alerts link to it
 TIMEOUT ?= 5m# how long deploy and restart wait
 PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
@@ -25,7 +26,7 @@ COMMIT ?= $(shell cut -d' ' -f2 .version 2>/dev/null || git rev-parse --short=12
 LDFLAGS = -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 SCRIPTS = $(filter-out .make/tools,$(wildcard .make/*))
-CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' GO='$(GO)' TIMEOUT='$(TIMEOUT)'
+CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOKS='$(RUNBOOKS:%/=%)' GO='$(GO)' TIMEOUT='$(TIMEOUT)'
 OURS = -n $(NAMESPACE) -l app.kubernetes.io/name=otc-route-manager
 POD = $(if $(NODE),"$$($(KUBECTL) get pods $(OURS) --field-selector spec.nodeName=$(NODE) -o name)",daemonset/otc-route-manager)
 TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/

@@ -3,6 +3,8 @@ package metrics
 import (
 	_ "embed"
 	"encoding/json"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -99,7 +101,7 @@ func TestAlertsNameWhatIsExported(t *testing.T) {
 		if checkQuery(t, series, rule.expr) == 0 {
 			t.Errorf("%s: got %q, want a query on our series", rule.name, rule.expr)
 		}
-		for _, field := range []string{"summary:", "description:", "severity:", "runbook: README.md, " + rule.name} {
+		for _, field := range []string{"summary:", "description:", "severity:", "runbook_url: metrics/README.md#" + strings.ToLower(rule.name) + "\n"} {
 			if !strings.Contains(rule.text, field) {
 				t.Errorf("%s: got no %q, want it", rule.name, field)
 			}
@@ -128,6 +130,21 @@ func TestAlertsAreComplete(t *testing.T) {
 	}
 	if !strings.Contains(alertsYAML, "openshift.io/prometheus-rule-evaluation-scope: leaf-prometheus") {
 		t.Error("got no evaluation scope, want leaf-prometheus")
+	}
+}
+
+// TestRunbooks: one variable says where people read what the alerts link to.
+func TestRunbooks(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                                      "metrics/README.md#routemanager",
+		"https://git.example.com/a&b/blob/main": "https://git.example.com/a&b/blob/main/metrics/README.md#routemanager",
+	} {
+		render := exec.CommandContext(t.Context(), "sh", "../.make/render", "alerts.yaml")
+		render.Env = append(os.Environ(), "NAMESPACE=team-a", "RUNBOOKS="+base)
+		out, err := render.CombinedOutput()
+		if got := strings.Count(string(out), "        runbook_url: "+want); err != nil || got != len(rules()) {
+			t.Errorf("RUNBOOKS=%s: %v, got %d links to %s, want %d in %s", base, err, got, want, len(rules()), out)
+		}
 	}
 }
 

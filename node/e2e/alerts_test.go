@@ -239,7 +239,7 @@ func (p *prometheus) collect(t *testing.T) map[string]alert {
 // wellTold checks what a person gets to read.
 func wellTold(t *testing.T, a alert, w *worker) {
 	t.Helper()
-	for _, name := range []string{"summary", "description", "runbook"} {
+	for _, name := range []string{"summary", "description", "runbook_url"} {
 		text := a.Annotations[name]
 		if text == "" || strings.Contains(text, "<no value>") || strings.Contains(text, "error expanding") {
 			t.Errorf("%s has the %s %q", a.Labels["alertname"], name, text)
