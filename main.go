@@ -23,7 +23,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -156,7 +155,7 @@ func tell(log *slog.Logger, warnings, problems []string) {
 
 // start builds the parts and runs them, or the check.
 func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer, log *slog.Logger) int {
-	m := &meter{Metrics: metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables)}
+	m := metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables)
 	cfg.OTC.Observer, cfg.OTC.UserAgent = m, "otc-route-manager/"+version
 	cfg.OTC.OneLogin = check
 	cfg.Kube.UserAgent = cfg.OTC.UserAgent
@@ -180,7 +179,7 @@ func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer,
 }
 
 // serve listens, starts the parts and waits for the end of ctx.
-func serve(ctx context.Context, cfg config.Config, m *meter, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
+func serve(ctx context.Context, cfg config.Config, m *metrics.Metrics, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
 	listener, err := net.Listen("tcp", ":"+strconv.Itoa(cfg.Port))
 	if err != nil {
 		return fmt.Errorf("METRICS_PORT: %w", err)
@@ -189,7 +188,7 @@ func serve(ctx context.Context, cfg config.Config, m *meter, kube *node.Kube, re
 	defer stop()
 	var watch watchdog
 	started := time.Now()
-	server := metrics.Server(m.Handler(func() status.Status { return page(rec.Status(), m.tokenEnd.Load(), started, cfg) }, func() error {
+	server := metrics.Server(m.Handler(func() status.Status { return page(rec.Status(), started, cfg) }, func() error {
 		return errors.Join(watch.err(), rec.Alive())
 	}), log)
 	served := make(chan error, 1)
@@ -244,24 +243,9 @@ func (w *watchdog) err() error {
 	return w.why
 }
 
-// A meter remembers the token's end for the status page.
-type meter struct {
-	*metrics.Metrics
-	tokenEnd atomic.Pointer[time.Time]
-}
-
-func (m *meter) TokenExpiry(t time.Time) {
-	m.tokenEnd.Store(&t)
-	m.Metrics.TokenExpiry(t)
-}
-
 // page adds to what node knows what only this package does.
-func page(s status.Status, tokenEnd *time.Time, started time.Time, cfg config.Config) status.Status {
-	s.Version, s.Started, s.Settings = version, started, shown(cfg)
-	s.Pod = podAddress(s.Subnets, cfg.Port)
-	if tokenEnd != nil {
-		s.TokenEnd = *tokenEnd
-	}
+func page(s status.Status, started time.Time, cfg config.Config) status.Status {
+	s.Program = status.Program{Started: started, Address: podAddress(s.Subnets, cfg.Port), Settings: shown(cfg)}
 	return s
 }
 

@@ -61,10 +61,9 @@ func calls(all []sample) []call {
 	return out
 }
 
-// limit returns how many routes a route table may hold.
-func limit(all []sample) int {
-	i := slices.IndexFunc(all, func(s sample) bool { return s.name == "route_manager_route_table_limit" })
-	return int(all[i].value)
+// the returns the only series with a name.
+func the(all []sample, name string) sample {
+	return all[slices.IndexFunc(all, func(s sample) bool { return s.name == name })]
 }
 
 // tally returns the series of a counter that are not zero, as "timeout ×2,

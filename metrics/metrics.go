@@ -31,20 +31,20 @@ type Metrics struct {
 
 	passes      *prometheus.CounterVec
 	changes     *prometheus.CounterVec
-	inSync      prometheus.Gauge
 	lastSuccess prometheus.Gauge
 	toRoute     prometheus.Histogram
 	tableRoutes *prometheus.GaugeVec
 	tableLimit  prometheus.Gauge
-	conflicts   prometheus.Gauge
-	drift       prometheus.Gauge
-	orphans     prometheus.Gauge
+	state       stateGauges
 
 	requests    *prometheus.CounterVec
 	duration    *prometheus.HistogramVec
 	retries     *prometheus.CounterVec
 	tokenExpiry prometheus.Gauge
 }
+
+// stateGauges are what one State sets.
+type stateGauges struct{ inSync, conflicts, drift, orphans prometheus.Gauge }
 
 // New returns Metrics with a registry of its own. Every series exists at zero
 // from the start, for rate() and increase() do not see a counter's first step
@@ -69,8 +69,6 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 		"Finished passes over the Node by result.", "status")
 	m.changes = counters(f, "route_manager_route_changes_total",
 		"Route changes sent to the cloud by kind and result.", "operation", "result")
-	m.inSync = gauge(f, "route_manager_in_sync",
-		"1 if every route table is known to hold all routes of the Node, else 0.")
 	m.lastSuccess = gauge(f, "route_manager_last_success_timestamp_seconds",
 		"Unix time of the last pass that succeeded, 0 if there was none.")
 	m.toRoute = f.NewHistogram(prometheus.HistogramOpts{
@@ -84,12 +82,20 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	}, []string{"route_table"})
 	m.tableLimit = gauge(f, "route_manager_route_table_limit",
 		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
-	m.conflicts = gauge(f, "route_manager_conflicts",
-		"Wanted destinations that are taken by a route this program must not change.")
-	m.drift = gauge(f, "route_manager_drift",
-		"Confirmed routes that the last check found missing or changed.")
-	m.orphans = gauge(f, "route_manager_orphaned_routes",
-		"Routes with this program's mark whose instance is gone.")
+	m.state = newStateGauges(f)
+}
+
+func newStateGauges(f promauto.Factory) stateGauges {
+	return stateGauges{
+		inSync: gauge(f, "route_manager_in_sync",
+			"1 if every route table is known to hold all routes of the Node, else 0."),
+		conflicts: gauge(f, "route_manager_conflicts",
+			"Wanted destinations that are taken by a route this program must not change."),
+		drift: gauge(f, "route_manager_drift",
+			"Confirmed routes that the last check found missing or changed."),
+		orphans: gauge(f, "route_manager_orphaned_routes",
+			"Routes with this program's mark whose instance is gone."),
+	}
 }
 
 // addCloud registers what is known about the calls to the cloud.
@@ -185,10 +191,10 @@ func (m *Metrics) State(inSync bool, conflicts, drift, orphans int) {
 	if inSync {
 		in = 1
 	}
-	m.inSync.Set(in)
-	m.conflicts.Set(float64(conflicts))
-	m.drift.Set(float64(drift))
-	m.orphans.Set(float64(orphans))
+	m.state.inSync.Set(in)
+	m.state.conflicts.Set(float64(conflicts))
+	m.state.drift.Set(float64(drift))
+	m.state.orphans.Set(float64(orphans))
 }
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The

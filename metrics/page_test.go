@@ -26,13 +26,12 @@ var subnet = netip.MustParsePrefix("10.128.4.0/23")
 func inSync(now time.Time) status.Status {
 	return status.Status{
 		Ready: true, InSync: true, Reasons: []status.Reason{{Text: "1 route confirmed"}},
-		Node: "worker-1", Instance: me, InstanceName: "worker-1.example", Version: "v1.2.3",
+		Node: "worker-1", Instance: me, InstanceName: "worker-1.example",
 		Subnets: []netip.Prefix{subnet},
 		Tables: []status.Table{{ID: tableA, Name: "rtb-netops", State: "1 route confirmed", LastRead: now.Add(-3 * time.Minute), Used: 63,
 			Routes: []status.Route{{Destination: subnet, Wanted: me, Seen: me}}}},
 		LastRead: now.Add(-3 * time.Minute), NextRead: now.Add(12 * time.Minute),
-		TokenEnd: now.Add(20 * time.Hour),
-		Changes:  []status.Change{{Time: now.Add(-3 * time.Minute), Level: "success", Text: "route 10.128.4.0/23 confirmed"}},
+		Changes: []status.Change{{Time: now.Add(-3 * time.Minute), Level: "success", Text: "route 10.128.4.0/23 confirmed"}},
 	}
 }
 
@@ -113,8 +112,7 @@ func TestPageTellsFacts(t *testing.T) {
 	checkPages(t, []pageCase{
 		{"all known", func(s *status.Status) {}, []string{
 			"Pod subnets 10.128.4.0/23 Last read 3 min ago 1999-12-31 23:57:00 UTC",
-			"Next read in 12 min 2000-01-01 00:12:00 UTC",
-			"Token ends in 20 h 2000-01-01 20:00:00 UTC"}, nil},
+			"Next read in 12 min 2000-01-01 00:12:00 UTC"}, nil},
 		{"none known", func(s *status.Status) { *s = status.Status{} }, []string{
 			"Instance not found yet Pod subnets none yet Last read none yet Next read none planned",
 			"Token ends no token held"}, nil},
@@ -122,13 +120,27 @@ func TestPageTellsFacts(t *testing.T) {
 			[]string{"Last read now 2000-01-01 00:00:00 UTC"}, nil},
 		{"overdue", func(s *status.Status) { s.NextRead = start.Add(-time.Second) },
 			[]string{"Next read now"}, nil},
-		{"token ended", func(s *status.Status) { s.TokenEnd = start.Add(-25 * time.Hour) },
-			[]string{"Token ends 1 d 1 h ago 1999-12-30 23:00:00 UTC"}, nil},
 		{"this process", func(s *status.Status) {
-			s.Started, s.Settings = start.Add(-3*time.Hour), []status.Setting{{Name: "CLUSTER_CIDR", Value: "10.128.0.0/14"}, {Name: "DRY_RUN", Value: "false"}}
+			s.Program.Started, s.Program.Settings = start.Add(-3*time.Hour), []status.Setting{{Name: "CLUSTER_CIDR", Value: "10.128.0.0/14"}, {Name: "DRY_RUN", Value: "false"}}
 		}, []string{"Running since 3 h ago 1999-12-31 21:00:00 UTC", "Settings CLUSTER_CIDR 10.128.0.0/14 DRY_RUN false"}, []string{"curl"}},
-		{"its address", func(s *status.Status) { s.Pod = netip.MustParseAddrPort("10.128.4.7:8080") },
+		{"its address", func(s *status.Status) { s.Program.Address = netip.MustParseAddrPort("10.128.4.7:8080") },
 			[]string{"from a client in the VPC curl http://10.128.4.7:8080/health"}, nil},
+	})
+}
+
+func TestPageTellsTokenEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for end, want := range map[time.Time]string{
+			{}:                              "no token held",
+			time.Now().Add(20 * time.Hour):  "in 20 h 2000-01-01 20:00:00 UTC",
+			time.Now().Add(-25 * time.Hour): "1 d 1 h ago 1999-12-30 23:00:00 UTC",
+		} {
+			m := testMetrics()
+			m.TokenExpiry(end)
+			if got := text(render(t, m, inSync(time.Now()))); !strings.Contains(got, "Token ends "+want) {
+				t.Errorf("got %q, want %q in it", got, want)
+			}
+		}
 	})
 }
 

@@ -33,6 +33,7 @@ func judge(s status.Status) verdict {
 // render returns the whole page.
 func (p page) render(s status.Status, all []sample, now time.Time) markup {
 	v := judge(s)
+	limit := int(the(all, "route_manager_route_table_limit").value)
 	changes := s.Changes[:min(len(s.Changes), maxChanges)]
 	return p.fill("page", values{
 		"node":    cmp.Or(s.Node, "unknown node"),
@@ -41,18 +42,18 @@ func (p page) render(s status.Status, all []sample, now time.Time) markup {
 		"verdict": v.words,
 		"reasons": each(p, "reason", "no-reason", once(s.Reasons), p.reason),
 		"chips":   p.chips(s),
-		"facts":   p.facts(s, now),
-		"tables":  each(p, "table", "no-table", s.Tables, func(t status.Table) values { return p.table(s, t, limit(all)) }),
+		"facts":   p.facts(s, the(all, "route_manager_token_expiry_timestamp_seconds").value, now),
+		"tables":  each(p, "table", "no-table", s.Tables, func(t status.Table) values { return p.table(s, t, limit) }),
 		"changes": each(p, "change", "no-change", changes, func(c status.Change) values { return p.change(c, now) }),
 		"calls":   each(p, "call", "no-call", calls(all), callRow),
-		"settings": each(p, "setting", "no-setting", s.Settings, func(s status.Setting) values {
+		"settings": each(p, "setting", "no-setting", s.Program.Settings, func(s status.Setting) values {
 			return values{"name": s.Name, "value": s.Value}
 		}),
 		"retries": tally(all, "route_manager_otc_retries_total"),
 		"passes":  tally(all, "route_manager_nodes_processed_total"),
 		"written": tally(all, "route_manager_route_changes_total"),
 		"now":     now.UTC().Format(time.TimeOnly),
-		"version": s.Version,
+		"version": the(all, "route_manager_build_info").labels["version"],
 	})
 }
 
@@ -68,7 +69,11 @@ func (p page) chips(s status.Status) markup {
 	return chips
 }
 
-func (p page) facts(s status.Status, now time.Time) markup {
+func (p page) facts(s status.Status, tokenEnd float64, now time.Time) markup {
+	var token time.Time
+	if tokenEnd > 0 {
+		token = time.Unix(int64(tokenEnd), 0)
+	}
 	name := markup("not found yet")
 	if s.Instance != "" {
 		name = p.fill("instance", values{"name": s.InstanceName, "id": s.Instance})
@@ -77,17 +82,17 @@ func (p page) facts(s status.Status, now time.Time) markup {
 	return p.fact("Instance", name) + p.fact("Pod subnets", subnets) +
 		p.fact("Last read", p.moment(s.LastRead, now, "none yet")) +
 		p.fact("Next read", p.next(s, now)) +
-		p.fact("Token ends", p.moment(s.TokenEnd, now, "no token held")) +
-		p.fact("Running since", p.moment(s.Started, now, "not known")) +
-		p.proof(s.Pod)
+		p.fact("Token ends", p.moment(token, now, "no token held")) +
+		p.fact("Running since", p.moment(s.Program.Started, now, "not known")) +
+		p.proof(s.Program.Address)
 }
 
 // proof shows how a client in the VPC sees for itself that the routes lead here.
-func (p page) proof(pod netip.AddrPort) markup {
-	if !pod.IsValid() {
+func (p page) proof(here netip.AddrPort) markup {
+	if !here.IsValid() {
 		return ""
 	}
-	return p.fact("To prove the way, from a client in the VPC", p.fill("code", values{"text": "curl http://" + pod.String() + "/health"}))
+	return p.fact("To prove the way, from a client in the VPC", p.fill("code", values{"text": "curl http://" + here.String() + "/health"}))
 }
 
 func (p page) next(s status.Status, now time.Time) markup {

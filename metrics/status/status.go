@@ -29,11 +29,13 @@ type Status struct {
 	NextRead time.Time // when the next is due; zero: none planned
 	Changes  []Change  // of state, newest first
 
-	// What main adds.
-	Version  string
+	Program Program
+}
+
+// A Program is what main knows: the process that tells all this.
+type Program struct {
 	Started  time.Time
-	TokenEnd time.Time      // zero: no token held
-	Pod      netip.AddrPort // where this program answers, in one of Subnets; zero: not known
+	Address  netip.AddrPort // where it answers, in one of the Node's subnets; zero: not known
 	Settings []Setting      // in the order in which they are shown; no secrets
 }
 
