@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -403,6 +404,14 @@ func TestWalls(t *testing.T) {
 					t.Errorf("%s imports %s", file, path)
 				}
 			}
+		}
+	}
+}
+
+func TestPodAddress(t *testing.T) {
+	for subnet, want := range map[string]string{"127.0.0.0/8": "127.0.0.1:8080", "203.0.113.0/24": "invalid AddrPort"} {
+		if got := podAddress([]netip.Prefix{netip.MustParsePrefix(subnet)}, 8080); got.String() != want {
+			t.Errorf("%s: got %v, want %s", subnet, got, want)
 		}
 	}
 }

@@ -153,9 +153,6 @@ func (m *Metrics) zeroRequest(service, operation, ok string) {
 	}
 }
 
-// Registry returns the registry that holds all series.
-func (m *Metrics) Registry() *prometheus.Registry { return m.reg }
-
 // Pass counts a finished pass over the Node: "success", "error" or "skipped".
 // A success also sets the time of the last success.
 func (m *Metrics) Pass(result string) {
