@@ -51,9 +51,21 @@ func main() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(config.MaxProcs)
 	}
+	ping()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
+}
+
+// ping makes a connection to the API server that falls silent end after 15 s instead
+// of client-go's 45, unless the environment says otherwise. client-go reads this
+// when it makes a transport; there is no other way to tell it.
+func ping() {
+	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "10", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
+		if os.Getenv(name) == "" {
+			_ = os.Setenv(name, seconds) // both are valid
+		}
+	}
 }
 
 // run is the program: it returns when ctx ends, or earlier with an exit code
@@ -160,7 +172,9 @@ func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer,
 	cfg.OTC.OneLogin = check
 	cfg.Kube.UserAgent = cfg.OTC.UserAgent
 	client := otc.New(cfg.OTC, log)
-	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, log)
+	events := node.NewEvents(cfg.Node.NodeName)
+	rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), events.Event)
+	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, rec)
 	if err == nil && check {
 		if node.Check(ctx, stdout, client, kube.Get, cfg.Node) {
 			return config.ExitOK
@@ -168,8 +182,8 @@ func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer,
 		return config.ExitFailure
 	}
 	if err == nil {
-		rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), kube.Event)
-		err = serve(ctx, cfg, m, kube, node.New(client, kube, m, rec, cfg.Node), log)
+		p := program{cfg, m, kube, events, node.New(client, kube, m, rec, cfg.Node), time.Now()}
+		err = p.serve(ctx, log)
 	}
 	if err != nil {
 		log.Error(err.Error())
@@ -178,28 +192,37 @@ func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer,
 	return config.ExitOK
 }
 
+// A program is the parts that run.
+type program struct {
+	cfg     config.Config
+	metrics *metrics.Metrics
+	kube    *node.Kube
+	events  *node.Events
+	rec     *node.Reconciler
+	started time.Time
+}
+
 // serve listens, starts the parts and waits for the end of ctx.
-func serve(ctx context.Context, cfg config.Config, m *metrics.Metrics, kube *node.Kube, rec *node.Reconciler, log *slog.Logger) error {
-	listener, err := net.Listen("tcp", ":"+strconv.Itoa(cfg.Port))
+func (p *program) serve(ctx context.Context, log *slog.Logger) error {
+	listener, err := net.Listen("tcp", ":"+strconv.Itoa(p.cfg.Port))
 	if err != nil {
 		return fmt.Errorf("METRICS_PORT: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var watch watchdog
-	started := time.Now()
-	server := metrics.Server(m.Handler(func() status.Status { return page(rec.Status(), started, cfg) }, func() error {
-		return errors.Join(watch.err(), rec.Alive())
+	server := metrics.Server(p.metrics.Handler(p.status, func() error {
+		return errors.Join(watch.err(), p.rec.Alive())
 	}), log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	log.Info("otc-route-manager started", "version", version, "node", cfg.Node.NodeName, "metrics", listener.Addr().String(),
-		"cluster_cidr", fmt.Sprint(cfg.Node.Ranges), "route_tables", fmt.Sprint(cfg.Node.Tables), "dry_run", cfg.Node.DryRun)
+	log.Info("otc-route-manager started", "version", version, "node", p.cfg.Node.NodeName, "metrics", listener.Addr().String(),
+		"cluster_cidr", fmt.Sprint(p.cfg.Node.Ranges), "route_tables", fmt.Sprint(p.cfg.Node.Tables), "dry_run", p.cfg.Node.DryRun)
 
 	var wg sync.WaitGroup
-	wg.Go(func() { watch.ended(ctx, kube.Watch(ctx, rec.Observe)) })
-	wg.Go(func() { kube.WriteEvents(ctx) })
-	wg.Go(func() { rec.Run(ctx) })
+	wg.Go(func() { watch.ended(ctx, p.kube.Watch(ctx, p.rec.Observe)) })
+	wg.Go(func() { p.kube.WriteEvents(ctx, p.events) })
+	wg.Go(func() { p.rec.Run(ctx) })
 	select {
 	case <-ctx.Done():
 		log.Info("asked to stop; routes stay as they are")
@@ -243,9 +266,14 @@ func (w *watchdog) err() error {
 	return w.why
 }
 
-// page adds to what node knows what only this package does.
-func page(s status.Status, started time.Time, cfg config.Config) status.Status {
-	s.Program = status.Program{Started: started, Address: podAddress(s.Subnets, cfg.Port), Settings: shown(cfg)}
+// status adds to what the Reconciler knows what it does not: why the API server
+// cannot be reached, and what this program is.
+func (p *program) status() status.Status {
+	s := p.rec.Status()
+	if text, hint := p.kube.Trouble(); text != "" {
+		s.Reasons = append([]status.Reason{{Text: text, Hint: hint}}, s.Reasons...)
+	}
+	s.Program = status.Program{Started: p.started, Address: podAddress(s.Subnets, p.cfg.Port), Settings: shown(p.cfg)}
 	return s
 }
 

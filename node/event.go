@@ -20,9 +20,20 @@ const (
 	eventAttempts = 4
 )
 
+// Events is a queue of Events about a Node.
+type Events struct {
+	node  string
+	queue chan *corev1.Event
+}
+
+// NewEvents returns an empty queue. Kube's WriteEvents writes what is put into it.
+func NewEvents(nodeName string) *Events {
+	return &Events{nodeName, make(chan *corev1.Event, 32)}
+}
+
 // Event queues an Event about the Node. If many are waiting it is dropped:
 // Events are for people, and nothing may wait for them.
-func (k *Kube) Event(warning bool, reason, message string) {
+func (q *Events) Event(warning bool, reason, message string) {
 	kind := corev1.EventTypeNormal
 	if warning {
 		kind = corev1.EventTypeWarning
@@ -33,40 +44,44 @@ func (k *Kube) Event(warning bool, reason, message string) {
 	now := metav1.Now()
 	e := &corev1.Event{
 		// Events about objects without a namespace live in "default".
-		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", k.name[:min(len(k.name), 230)], now.UnixNano())},
+		ObjectMeta: metav1.ObjectMeta{Namespace: metav1.NamespaceDefault, Name: fmt.Sprintf("%s.%x", q.node[:min(len(q.node), 230)], now.UnixNano())},
 		// kubelet names the Node as its UID too, and kubectl describe looks for that.
-		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: k.name, UID: types.UID(k.name)},
+		InvolvedObject:      corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: q.node, UID: types.UID(q.node)},
 		Type:                kind,
 		Reason:              reason,
 		Message:             message,
-		Source:              corev1.EventSource{Component: component, Host: k.name},
+		Source:              corev1.EventSource{Component: component, Host: q.node},
 		ReportingController: component,
-		ReportingInstance:   k.name,
+		ReportingInstance:   q.node,
 		FirstTimestamp:      now,
 		LastTimestamp:       now,
 		Count:               1,
 	}
 	select {
-	case k.events <- e:
+	case q.queue <- e:
 	default:
-		k.log.Debug("Event dropped", "reason", reason)
 	}
 }
 
 // WriteEvents sends queued Events until ctx ends. One that the API server does
-// not take, tried for a minute, is lost, and that is told.
-func (k *Kube) WriteEvents(ctx context.Context) {
-	rec := NewRecorder(k.log, nil)
+// not take, tried for a minute, is dropped, and that is recorded.
+func (k *Kube) WriteEvents(ctx context.Context, q *Events) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case e := <-k.events:
+		case e := <-q.queue:
 			if err := k.write(ctx, e); err != nil && ctx.Err() == nil {
-				rec.failure("events", "", "could not write an Event about node "+k.name, err, 0)
+				k.cannotWrite(err)
 			}
 		}
 	}
+}
+
+// cannotWrite records that an Event is dropped. The state is the reason alone: the
+// error names the Event, so that each would be news.
+func (k *Kube) cannotWrite(err error) {
+	k.rec.record("events", string(apierrors.ReasonForError(err)), failing, "", fmt.Sprintf("could not write an Event about node %s: %v", k.name, err))
 }
 
 // write sends one Event, again after a failure on the way or in the API server.

@@ -2,10 +2,16 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"otc-route-manager/node/nodetest"
 )
@@ -13,80 +19,154 @@ import (
 // TestEvent holds what an API server asks of an Event about a Node, and where
 // kubectl describe looks for it.
 func TestEvent(t *testing.T) {
-	l := look(t, nil, worker("worker-1", "a"))
-	go l.kube.WriteEvents(t.Context())
-	l.kube.Event(true, "RouteConflict", "a route of somebody else")
-	l.kube.Event(false, "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed")
-	l.await("two Events", func() bool { return len(l.Events()) == 2 })
-	for i, e := range l.Events() {
-		want := [][3]string{{"Warning", "RouteConflict", "a route of somebody else"}, {"Normal", "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed"}}[i]
-		if got := [3]string{e.Type, e.Reason, e.Message}; got != want {
-			t.Errorf("got %q, want %q", got, want)
+	look(t, nil, func(t *testing.T, l *lookout) {
+		l.Event(true, "RouteConflict", "a route of somebody else")
+		l.pass(time.Millisecond) // the time is in the name
+		l.Event(false, "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed")
+		l.writes()
+		if n := len(l.Server.Events()); n != 2 {
+			t.Fatalf("%d Events", n)
 		}
-		if e.Namespace != "default" || !strings.HasPrefix(e.Name, "worker-1.") {
-			t.Errorf("it is %s/%s, want default/worker-1.…", e.Namespace, e.Name)
+		for i, e := range l.Server.Events() {
+			want := [][3]string{{"Warning", "RouteConflict", "a route of somebody else"}, {"Normal", "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed"}}[i]
+			if got := [3]string{e.Type, e.Reason, e.Message}; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			if e.Namespace != "default" || !strings.HasPrefix(e.Name, "worker-1.") {
+				t.Errorf("it is %s/%s, want default/worker-1.…", e.Namespace, e.Name)
+			}
+			// kubelet names a Node as its UID too.
+			if o := e.InvolvedObject; o.Kind != "Node" || o.APIVersion != "v1" || o.Name != "worker-1" || o.UID != "worker-1" || o.Namespace != "" {
+				t.Errorf("about %+v", o)
+			}
+			if e.Source.Component != "otc-route-manager" || e.Source.Host != "worker-1" || e.ReportingController != "otc-route-manager" || e.ReportingInstance != "worker-1" {
+				t.Errorf("from %+v, %s %s", e.Source, e.ReportingController, e.ReportingInstance)
+			}
+			if e.Count != 1 || e.FirstTimestamp.IsZero() || !e.FirstTimestamp.Equal(&e.LastTimestamp) {
+				t.Errorf("%d times, from %v to %v", e.Count, e.FirstTimestamp, e.LastTimestamp)
+			}
 		}
-		// kubelet names a Node as its UID too.
-		if o := e.InvolvedObject; o.Kind != "Node" || o.APIVersion != "v1" || o.Name != "worker-1" || o.UID != "worker-1" || o.Namespace != "" {
-			t.Errorf("about %+v", o)
+		for _, r := range l.posts() {
+			if r.Verb != "create" || r.Namespace != "default" {
+				t.Errorf("%s of events in %q: only create in default is granted", r.Verb, r.Namespace)
+			}
 		}
-		if e.Source.Component != "otc-route-manager" || e.Source.Host != "worker-1" || e.ReportingController != "otc-route-manager" || e.ReportingInstance != "worker-1" {
-			t.Errorf("from %+v, %s %s", e.Source, e.ReportingController, e.ReportingInstance)
-		}
-		if e.Count != 1 || e.FirstTimestamp.IsZero() || !e.FirstTimestamp.Equal(&e.LastTimestamp) {
-			t.Errorf("%d times, from %v to %v", e.Count, e.FirstTimestamp, e.LastTimestamp)
-		}
+	}, worker("worker-1", "a"))
+}
+
+// writes writes what is queued, and what comes until the test ends.
+func (l *lookout) writes() {
+	ctx, stop := context.WithCancel(l.t.Context())
+	l.t.Cleanup(stop)
+	go l.kube.WriteEvents(ctx, l.Events)
+	l.pass(0)
+}
+
+// wrote fails the test unless the last Event says this, and is the only one.
+func (l *lookout) wrote(message string) {
+	l.t.Helper()
+	l.pass(0)
+	if all := l.Server.Events(); len(all) != 1 || all[0].Message != message {
+		l.t.Errorf("Events %+v, want %q alone", all, message)
 	}
+}
+
+// posts returns the requests that were about Events.
+func (l *lookout) posts() (posts []nodetest.Request) {
 	for _, r := range l.Requests() {
-		if r.Resource == "events" && (r.Verb != "create" || r.Namespace != "default") {
-			t.Errorf("%s of events in %q: only create in default is granted", r.Verb, r.Namespace)
+		if r.Resource == "events" {
+			posts = append(posts, r)
 		}
 	}
+	return posts
 }
 
 // A message may be of any length and language.
 func TestLongEvent(t *testing.T) {
-	l := look(t, nil, worker("worker-1", "a"))
-	go l.kube.WriteEvents(t.Context())
-	for n := range 4 {
-		l.kube.Event(true, "RouteFailed", strings.Repeat("x", n)+strings.Repeat("→", 2000))
-	}
-	l.await("four Events", func() bool { return len(l.Events()) == 4 })
-	for _, e := range l.Events() {
-		if len(e.Message) > 1024 || !utf8.ValidString(e.Message) || !strings.HasSuffix(e.Message, "→...") {
-			t.Errorf("%d bytes: %q", len(e.Message), e.Message)
+	look(t, nil, func(t *testing.T, l *lookout) {
+		for n := range 4 {
+			l.Event(true, "RouteFailed", strings.Repeat("x", n)+strings.Repeat("→", 2000))
+			l.pass(time.Millisecond)
 		}
-	}
+		l.writes()
+		if n := len(l.Server.Events()); n != 4 {
+			t.Errorf("%d Events, want 4", n)
+		}
+		for _, e := range l.Server.Events() {
+			if len(e.Message) > 1024 || !utf8.ValidString(e.Message) || !strings.HasSuffix(e.Message, "→...") {
+				t.Errorf("%d bytes: %q", len(e.Message), e.Message)
+			}
+		}
+	}, worker("worker-1", "a"))
 }
 
 // Nothing waits for an Event: without anybody who writes them, the surplus is
-// dropped, and one that the API server refuses does not hold up the next.
-func TestEventsNeverBlock(t *testing.T) {
-	l := look(t, func(s *nodetest.Server) { s.Forbid("create") }, worker("worker-1", "a"))
-	for i := range 1000 {
-		l.kube.Event(false, "RouteConfirmed", fmt.Sprint(i))
+// dropped, and what the API server does not take does not hold up the next for
+// ever. That it does not take them is told once, though each has another name.
+func TestEventsNotTaken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		answer http.HandlerFunc
+		tries  int // per Event
+		told   string
+	}{
+		"over quota": {func(w http.ResponseWriter, r *http.Request) {
+			var e corev1.Event
+			_ = json.NewDecoder(r.Body).Decode(&e)
+			text(http.StatusForbidden, "application/json", `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"events `+e.Name+` is forbidden"}`)(w, r)
+		}, 1, "is forbidden"},
+		"no such path": {page(http.StatusNotFound), 1, "the server could not find the requested resource (post events)"},
+		"no backend":   {page(http.StatusBadGateway), 4, "an error on the server"},
+		"hung up":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 4, "EOF"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			look(t, nil, func(t *testing.T, l *lookout) {
+				l.until("a")
+				tries := 0
+				l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+					if r.Method != http.MethodPost { // the watch came to an end
+						l.ServeHTTP(w, r)
+						return
+					}
+					tries++
+					tt.answer(w, r)
+				})
+				for i := range 1000 {
+					l.Event(false, "RouteConfirmed", fmt.Sprint(i))
+					l.pass(time.Millisecond)
+				}
+				kept := cap(l.queue)
+				l.writes()
+				l.pass(25 * time.Minute)
+				if tries != kept*tt.tries {
+					t.Errorf("%d tries for %d Events, want %d each", tries, kept, tt.tries)
+				}
+				if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error could not write an Event about node worker-1: ") || !strings.Contains(told[0], tt.told) {
+					t.Errorf("told %q, want once %q", told, tt.told)
+				}
+				l.wire.say(nil)
+				l.Event(false, "RouteConfirmed", "the last")
+				l.wrote("the last")
+			}, worker("worker-1", "a"))
+		})
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); l.kube.WriteEvents(ctx) }()
-	posted := func() (n int) {
-		for _, r := range l.Requests() {
-			if r.Resource == "events" {
-				n++
-			}
+}
+
+// An Event whose answer is lost is written once, and that it is there already is
+// no failure.
+func TestEventWithoutAnswer(t *testing.T) {
+	look(t, nil, func(t *testing.T, l *lookout) {
+		l.until("a")
+		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+			l.ServeHTTP(httptest.NewRecorder(), r)
+			l.wire.say(nil)
+			panic(http.ErrAbortHandler)
+		})
+		l.Event(false, "RouteConfirmed", "once")
+		l.writes()
+		l.pass(time.Minute)
+		l.wrote("once")
+		if n := len(l.posts()); n != 2 || len(l.told.all()) != 0 {
+			t.Errorf("%d tries, want 2; told %q", n, l.told.texts())
 		}
-		return n
-	}
-	l.await("all that were kept", func() bool { return posted() == cap(l.kube.events) })
-	l.Forbid()
-	l.kube.Event(false, "RouteConfirmed", "the last")
-	l.await("the next", func() bool { return len(l.Events()) == 1 })
-	if got := l.Events()[0].Message; got != "the last" {
-		t.Errorf("got %q", got)
-	}
-	stop()
-	<-done
-	if n := len(l.told.all()); n == 0 || n > 2 {
-		t.Errorf("told %d times that Events cannot be written: %v", n, l.told.all())
-	}
+	}, worker("worker-1", "a"))
 }

@@ -2,56 +2,71 @@ package node
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
 
 	"otc-route-manager/node/nodetest"
 )
 
-// A lookout is a Kube that watches worker-1 over a real socket. (No bubble here:
-// a socket stops its clock.)
+// A lookout is a Kube that watches worker-1, in a bubble: the wire is HTTP over
+// pipes in memory, so that time is fake.
 type lookout struct {
 	*nodetest.Server
 	t    *testing.T
 	kube *Kube
+	*Events
 	seen chan *Facts
 	told *journal
 	end  chan error // what Watch returned
 	stop context.CancelFunc
+	wire *pipes
 }
 
-// look starts an API with these Nodes, and a watch on worker-1.
-func look(t *testing.T, prepare func(*nodetest.Server), nodes ...*corev1.Node) *lookout {
-	l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), told: &journal{}, end: make(chan error, 1)}
-	for _, n := range nodes {
-		l.Put(n)
-	}
-	if prepare != nil {
-		prepare(l.Server)
-	}
-	l.Start()
-	t.Cleanup(l.Close)
-	cfg := l.Config()
-	cfg.QPS = -1 // no limit: a test asks more than a Node does
-	kube, err := NewKube(cfg, "worker-1", slog.New(l.told))
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.kube = kube
-	ctx, stop := context.WithCancel(t.Context())
-	l.stop = stop
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		l.end <- kube.Watch(ctx, func(f *Facts) { l.seen <- f })
-	}()
-	t.Cleanup(func() { stop(); <-done })
-	return l
+// look runs test with an API server that holds these Nodes and was prepared, and a
+// watch on worker-1.
+func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout), nodes ...*corev1.Node) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), told: &journal{}, end: make(chan error, 1), Events: NewEvents("worker-1"), wire: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}}
+		for _, n := range nodes {
+			l.Put(n)
+		}
+		if prepare != nil {
+			prepare(l)
+		}
+		server := &http.Server{Handler: l.wire.front(l.Server)}
+		go func() { _ = server.Serve(l.wire) }()
+		// QPS: no limit, a test asks more than a Node does.
+		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dial, QPS: -1}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.kube = kube
+		ctx, stop := context.WithCancel(klog.NewContext(t.Context(), klog.New(nil)))
+		l.stop = stop
+		go func() { l.end <- kube.Watch(ctx, func(f *Facts) { l.seen <- f }); close(l.end) }()
+		t.Cleanup(func() {
+			stop()
+			for range l.end {
+			}
+			l.Close()
+			_ = server.Close()
+		})
+		test(t, l)
+	})
 }
 
 // next returns the next sight of the Node.
@@ -60,8 +75,8 @@ func (l *lookout) next() *Facts {
 	select {
 	case f := <-l.seen:
 		return f
-	case <-time.After(30 * time.Second):
-		l.t.Fatalf("nothing seen; the log: %v", l.told.all())
+	case <-time.After(time.Hour):
+		l.t.Fatalf("nothing seen; the log: %v", l.told.texts())
 		return nil
 	}
 }
@@ -83,13 +98,26 @@ func (l *lookout) gone() {
 	}
 }
 
-func (l *lookout) await(what string, cond func() bool) {
+// nothing fails the test if anything is seen that was not looked at yet.
+func (l *lookout) nothing() {
 	l.t.Helper()
-	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
-	defer cancel()
-	if err := l.Await(ctx, cond); err != nil {
-		l.t.Fatalf("%s: %v", what, err)
+	synctest.Wait()
+	if len(l.seen) > 0 {
+		l.t.Errorf("saw %+v", <-l.seen)
 	}
+}
+
+// pass lets d pass, and what happens in it happen.
+func (l *lookout) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (j *journal) texts() (out []string) {
+	for _, l := range j.all() {
+		out = append(out, l.text)
+	}
+	return out
 }
 
 func worker(name, value string) *corev1.Node {
@@ -104,23 +132,119 @@ func worker(name, value string) *corev1.Node {
 	}
 }
 
-// onlyOurNode fails the test if a request asked for more than the one Node.
-func (l *lookout) onlyOurNode() {
+// reads returns the requests for Nodes, and fails the test if one asked for more
+// than the one Node, or to begin anywhere but with what is so now.
+func (l *lookout) reads() (reads []nodetest.Request) {
 	l.t.Helper()
-	asked := 0
 	for _, r := range l.Requests() {
 		if r.Resource != "nodes" || r.Verb == "get" && r.Name == "worker-1" {
 			continue
 		}
-		asked++
+		reads = append(reads, r)
 		if r.Query.Get("fieldSelector") != "metadata.name=worker-1" {
 			l.t.Errorf("%s %s?%s asks for other Nodes", r.Verb, r.Path, r.Query.Encode())
+		}
+		if version := r.Query.Get("resourceVersion"); version != "" && (r.Verb == "list" || r.Query.Has("sendInitialEvents")) {
+			l.t.Errorf("%s %s?%s may be answered with the past", r.Verb, r.Path, r.Query.Encode())
 		}
 		if !strings.HasPrefix(r.Accept, "application/vnd.kubernetes.protobuf,application/json") {
 			l.t.Errorf("%s asks for %s, want protobuf or else JSON", r.Verb, r.Accept)
 		}
 	}
-	if asked == 0 {
+	if len(reads) == 0 {
 		l.t.Error("no list and no watch")
+	}
+	return reads
+}
+
+// Pipes are connections in memory: a listener and its dialer.
+type pipes struct {
+	accepted chan net.Conn
+	closed   chan struct{}
+
+	mu     sync.Mutex
+	open   []net.Conn       // the server's ends
+	dials  []time.Time      // when
+	refuse error            // what dialing comes to; nil: a connection
+	answer http.HandlerFunc // what answers in the server's place; nil: nothing does
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.accepted:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error   { close(p.closed); return nil }
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes"} }
+
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dials = append(p.dials, time.Now())
+	if p.refuse != nil {
+		return nil, p.refuse
+	}
+	client, server := net.Pipe()
+	p.open = append(p.open, server)
+	select {
+	case p.accepted <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// set makes dialing fail with err and cuts what is open; nil ends that.
+func (p *pipes) set(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = err
+	for _, c := range p.open {
+		_ = c.Close()
+	}
+	p.open = nil
+}
+
+// say makes another answer in the server's place, until nil is given.
+func (p *pipes) say(answer http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = answer
+}
+
+func (p *pipes) front(server http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		answer := p.answer
+		p.mu.Unlock()
+		if answer != nil {
+			answer(w, r)
+			return
+		}
+		server.ServeHTTP(w, r)
+	}
+}
+
+// dialed returns when there were dials since the start.
+func (p *pipes) dialed() []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.dials)
+}
+
+// page answers as a load balancer does that has no backend.
+func page(status int) http.HandlerFunc {
+	return text(status, "text/html", "<html>no backend for this host</html>")
+}
+
+func text(status int, media, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", media)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
 	}
 }

@@ -1,17 +1,13 @@
 package node
 
 import (
-	"context"
-	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
-	"sync/atomic"
+	"strings"
 	"testing"
-
-	"k8s.io/client-go/rest"
-
-	"otc-route-manager/node/nodetest"
+	"time"
 )
 
 const (
@@ -19,83 +15,140 @@ const (
 	watchAgain = "info watching node worker-1 again"
 )
 
-func (j *journal) texts() (out []string) {
-	for _, l := range j.all() {
-		out = append(out, l.text)
-	}
-	return out
-}
-
-// TestWatchTellsARefusedConnection: client-go keeps it to itself.
-func TestWatchTellsARefusedConnection(t *testing.T) {
-	t.Parallel()
-	api := nodetest.New()
-	api.Put(worker("worker-1", "a"))
-	api.Start()
-	t.Cleanup(api.Close)
-	cfg, told, tries := api.Config(), &journal{}, atomic.Int32{}
-	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
-		if tries.Add(1) <= 2 {
-			return nil, nobodyListens()
-		}
-		return new(net.Dialer).DialContext(ctx, network, address)
-	}
-	kube, err := NewKube(cfg, "worker-1", slog.New(told))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	seen, ended := make(chan *Facts, 1), make(chan error, 1)
-	go func() { ended <- kube.Watch(ctx, func(f *Facts) { seen <- f }) }()
-	if f := <-seen; f == nil || f.Annotation != "a" {
-		t.Errorf("got %+v", f)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Errorf("Watch: %v", err)
-	}
-	if got, want := told.texts(), []string{watchFails, watchAgain}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-type answers func(*http.Request) (*http.Response, error)
-
-func (a answers) RoundTrip(r *http.Request) (*http.Response, error) { return a(r) }
-
 // TestEachOutageIsToldOnce: its beginning and its end, however many tries it
-// takes, and the next one too. What is not the watch is told elsewhere.
+// takes, and the next one too; the end not before the watch has delivered.
 func TestEachOutageIsToldOnce(t *testing.T) {
-	told := &journal{}
-	kube, err := NewKube(&rest.Config{Host: "https://kube.test"}, "worker-1", slog.New(told))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var outage bool
-	wire := ear{answers(func(*http.Request) (*http.Response, error) {
-		if outage {
-			return nil, nobodyListens()
+	look(t, func(l *lookout) { l.wire.set(nobodyListens()) }, func(t *testing.T, l *lookout) {
+		var want []string
+		for range 2 {
+			l.wire.set(nobodyListens())
+			l.pass(10 * time.Minute)
+			if text, hint := l.kube.Trouble(); text+": "+hint+"; tried again within a minute, routes stay as they are" != watchFails[len("error "):] {
+				t.Errorf("trouble %q, %q", text, hint)
+			}
+			l.Mute(true)
+			l.wire.set(nil)
+			l.pass(9 * time.Second) // a watch is answered 200, and nothing comes
+			if want = append(want, watchFails); !slices.Equal(l.told.texts(), want) || l.Watches() != 1 {
+				t.Errorf("%d watches, told %q, want %q", l.Watches(), l.told.texts(), want)
+			}
+			l.Mute(false)
+			l.pass(0)
+			if want = append(want, watchAgain); !slices.Equal(l.told.texts(), want) {
+				t.Errorf("told %q, want %q", l.told.texts(), want)
+			}
 		}
-		return &http.Response{StatusCode: http.StatusOK}, nil
-	}), kube}
-	ask := func(ctx context.Context, path string) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://kube.test"+path, nil)
-		if err != nil {
-			t.Fatal(err)
+		l.pass(time.Hour) // the API server closes watches now and then
+		l.CloseWatches()
+		l.pass(time.Minute)
+		if n := len(l.reads()); n < 8 || n > 20 || !slices.Equal(l.told.texts(), want) {
+			t.Errorf("%d reads, told %q, want %q", n, l.told.texts(), want)
 		}
-		_, _ = wire.RoundTrip(r)
+	}, worker("worker-1", "a"))
+}
+
+// TestWatchTrouble: the cause is told with its cure, once, and nothing is seen,
+// least of all that there is no Node.
+func TestWatchTrouble(t *testing.T) {
+	const way, server = "check the API server and the way to it", "the API server has trouble"
+	for name, tt := range map[string]struct {
+		prepare    func(*lookout)
+		text, hint string
+	}{
+		"nobody listens":   {func(l *lookout) { l.wire.set(nobodyListens()) }, "dial tcp 192.0.2.7:443: connect: connection refused", way},
+		"a closed way":     {func(l *lookout) { l.wire.set(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}) }, "dial tcp: i/o timeout", way},
+		"hung up":          {func(l *lookout) { l.wire.say(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }) }, "EOF", way},
+		"silent":           {func(l *lookout) { l.wire.say(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) }, "no answer within 15s", way},
+		"silent after 200": {func(l *lookout) { l.Mute(true) }, "no answer within 15s", way},
+		"closed after 200": {func(l *lookout) { l.wire.say(text(http.StatusOK, "application/json", "")) }, "the watch was closed before it had begun", way},
+		"no backend":       {func(l *lookout) { l.wire.say(page(http.StatusNotFound)) }, "the server could not find the requested resource (get nodes)", way},
+		"no good backend":  {func(l *lookout) { l.wire.say(page(http.StatusServiceUnavailable)) }, "the server is currently unable to handle the request (get nodes)", server},
+		"starting":         {func(l *lookout) { l.Down(true) }, "the API server is down", server},
+		"forbidden": {func(l *lookout) { l.Forbid("list", "watch") }, `nodes is forbidden: User "system:serviceaccount:otc-route-manager:otc-route-manager" cannot watch resource "nodes" in API group "" at the cluster scope`,
+			"the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"},
+		"token refused": {func(l *lookout) { l.wire.say(text(http.StatusUnauthorized, "text/plain", "no")) }, "the server has asked for the client to provide credentials (get nodes)",
+			"the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			look(t, tt.prepare, func(t *testing.T, l *lookout) {
+				l.pass(20 * time.Minute)
+				l.nothing()
+				if text, hint := l.kube.Trouble(); text != "cannot watch node worker-1: "+tt.text || hint != tt.hint {
+					t.Errorf("trouble %q, %q", text, hint)
+				}
+				want := "error cannot watch node worker-1: " + tt.text + ": " + tt.hint + "; tried again within a minute, routes stay as they are"
+				if got := l.told.texts(); !slices.Equal(got, []string{want}) {
+					t.Errorf("told %q, want %q", got, want)
+				}
+				l.wire.set(nil)
+				l.wire.say(text(http.StatusConflict, "text/plain", "")) // another trouble takes its place
+				l.pass(time.Minute)
+				if text, _ := l.kube.Trouble(); !strings.Contains(text, "reported a conflict") {
+					t.Errorf("trouble %q", text)
+				}
+			}, worker("worker-1", "a"))
+		})
 	}
-	for range 2 {
-		for _, outage = range []bool{false, true, true, true, false, false} {
-			ask(t.Context(), "/api/v1/nodes")
+}
+
+// TestWatchNotAccepted: a list alone is no watch. What it says counts.
+func TestWatchNotAccepted(t *testing.T) {
+	look(t, func(l *lookout) {
+		l.RefuseWatchList(true)
+		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("watch") && !r.URL.Query().Has("sendInitialEvents") {
+				page(http.StatusBadGateway)(w, r)
+				return
+			}
+			l.ServeHTTP(w, r)
+		})
+	}, func(t *testing.T, l *lookout) {
+		l.until("a")
+		l.pass(20 * time.Minute)
+		if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error cannot watch node worker-1: an error on the server") {
+			t.Errorf("told %q", told)
 		}
-	}
-	outage = true
-	ask(t.Context(), "/api/v1/nodes/worker-1")
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	ask(stopped, "/api/v1/nodes")
-	if got, want := told.texts(), []string{watchFails, watchAgain, watchFails, watchAgain}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+		l.Annotate("worker-1", SubnetsAnnotation, "b")
+		l.pass(10 * time.Second)
+		l.until("b")
+	}, worker("worker-1", "a"))
+}
+
+// TestAnAPIServerThatIsDownIsNotHammered, nor is one that hangs up on each watch:
+// the pauses grow to 7 s, half of it at least, and are short again after a while
+// without trouble.
+func TestAnAPIServerThatIsDownIsNotHammered(t *testing.T) {
+	for name, fault := range map[string]func(*lookout){
+		"down":     func(l *lookout) { l.wire.set(nobodyListens()) },
+		"hangs up": func(l *lookout) { l.wire.set(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			look(t, nil, func(t *testing.T, l *lookout) {
+				for range 2 {
+					l.pass(time.Minute)
+					var pauses []time.Duration
+					for last := time.Now(); len(pauses) < 20; {
+						before := len(l.wire.dialed())
+						fault(l)
+						for len(l.wire.dialed()) == before {
+							l.pass(time.Millisecond)
+						}
+						at := l.wire.dialed()[before]
+						pauses = append(pauses, at.Sub(last))
+						last = at
+					}
+					for i, p := range pauses {
+						full := min(2*time.Second<<i, 7*time.Second)
+						if p < full/2-time.Millisecond || p > full+time.Millisecond {
+							t.Errorf("pause %d took %v, want %v to %v", i, p, full/2, full)
+						}
+					}
+					if slices.Sort(pauses); pauses[10] == pauses[19] {
+						t.Errorf("no jitter: %v", pauses)
+					}
+					l.wire.set(nil)
+				}
+			}, worker("worker-1", "a"))
+		})
 	}
 }

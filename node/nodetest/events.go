@@ -1,9 +1,7 @@
 package nodetest
 
 import (
-	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
 
@@ -11,11 +9,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Events returns a copy of every stored Event, oldest first, as last patched.
+// Events returns a copy of every stored Event, oldest first.
 func (s *Server) Events() []corev1.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,53 +59,6 @@ func (s *Server) addEvent(e *corev1.Event) error {
 	s.events = append(s.events, *e.DeepCopy())
 	s.notify()
 	return nil
-}
-
-// patchEvent takes a merge patch. A strategic merge patch means the same here:
-// none of an Event's own members is a list.
-func (s *Server) patchEvent(w http.ResponseWriter, r *http.Request, req Request, c codec) error {
-	media, _, _ := mime.ParseMediaType(req.ContentType) // a bad one is not supported below
-	if media != string(types.StrategicMergePatchType) && media != string(types.MergePatchType) {
-		return status(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
-			"the body of the request was in an unknown format: "+media)
-	}
-	body, err := readBody(r)
-	if err != nil {
-		return err
-	}
-	var patch map[string]any
-	if err := json.Unmarshal(body, &patch); err != nil {
-		return apierrors.NewBadRequest(err.Error())
-	}
-	e, err := s.changeEvent(req, patch)
-	if err != nil {
-		return err
-	}
-	return c.write(w, http.StatusOK, e)
-}
-
-func (s *Server) changeEvent(req Request, patch map[string]any) (*corev1.Event, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := s.event(req.Namespace, req.Name)
-	if i < 0 {
-		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "events"}, req.Name)
-	}
-	e, err := merged(&s.events[i], patch)
-	if err != nil {
-		return nil, apierrors.NewBadRequest(err.Error())
-	}
-	if e.Name != req.Name || e.Namespace != req.Namespace {
-		return nil, apierrors.NewBadRequest("the name or namespace of the object does not match the request")
-	}
-	if err := checkEvent(e); err != nil {
-		return nil, err
-	}
-	s.version++
-	e.ResourceVersion = format(s.version)
-	s.events[i] = *e
-	s.notify()
-	return e.DeepCopy(), nil
 }
 
 // event returns the index of a stored Event, or -1. The caller holds s.mu.
@@ -163,39 +113,4 @@ func checkModern(e *corev1.Event) (errs field.ErrorList) {
 		}
 	}
 	return errs
-}
-
-// merged applies a JSON merge patch (RFC 7396) to a copy of e.
-func merged(e *corev1.Event, patch map[string]any) (*corev1.Event, error) {
-	data, err := json.Marshal(e)
-	if err != nil {
-		return nil, err
-	}
-	var doc map[string]any
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, err
-	}
-	if data, err = json.Marshal(merge(doc, patch)); err != nil {
-		return nil, err
-	}
-	out := new(corev1.Event)
-	return out, json.Unmarshal(data, out)
-}
-
-func merge(doc, patch map[string]any) map[string]any {
-	if doc == nil {
-		doc = map[string]any{}
-	}
-	for k, v := range patch {
-		switch v := v.(type) {
-		case nil:
-			delete(doc, k)
-		case map[string]any:
-			inner, _ := doc[k].(map[string]any) // not an object: replaced by one
-			doc[k] = merge(inner, v)
-		default:
-			doc[k] = v
-		}
-	}
-	return doc
 }

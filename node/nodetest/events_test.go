@@ -1,14 +1,12 @@
 package nodetest_test
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"otc-route-manager/node/nodetest"
 )
@@ -62,36 +60,4 @@ func eventNames(s *nodetest.Server) (names []string) {
 		names = append(names, e.Name)
 	}
 	return names
-}
-
-func TestEventPatch(t *testing.T) {
-	s := start(t)
-	rc := client(t, s, protobuf)
-	if err := rc.Post().Namespace("default").Resource("events").Body(event("default", "n1.1")).Do(t.Context()).Error(); err != nil {
-		t.Fatal(err)
-	}
-	patch := func(kind types.PatchType, name, body string) string {
-		return errorLine(rc.Patch(kind).Namespace("default").Resource("events").Name(name).Body([]byte(body)).Do(t.Context()).Error())
-	}
-	for _, tt := range []struct {
-		kind             types.PatchType
-		name, body, want string
-	}{
-		{types.StrategicMergePatchType, "n1.1", `{"count":2,"metadata":{"labels":{"a":"b"}}}`, "<nil>"},
-		{types.MergePatchType, "n1.1", `{"message":"again","involvedObject":{"uid":null}}`, "<nil>"},
-		{types.MergePatchType, "n1.9", `{"count":2}`, "404 NotFound"},
-		{types.MergePatchType, "n1.1", `{"count":"x"}`, "400 BadRequest"},
-		{types.MergePatchType, "n1.1", `{"metadata":{"name":"n1.2"}}`, "400 BadRequest"},
-		{types.MergePatchType, "n1.1", `{"involvedObject":{"namespace":"other"}}`, "422 Invalid"},
-		{types.JSONPatchType, "n1.1", `[]`, "415 UnsupportedMediaType"},
-	} {
-		if got := patch(tt.kind, tt.name, tt.body); got != tt.want {
-			t.Errorf("%s %s: got %s, want %s", tt.name, tt.body, got, tt.want)
-		}
-	}
-	e := s.Events()[0]
-	got := fmt.Sprint(e.Count, e.Labels, e.Message, e.InvolvedObject.Name, e.InvolvedObject.UID)
-	if want := fmt.Sprint(2, map[string]string{"a": "b"}, "again", "n1", ""); got != want {
-		t.Errorf("patched: got %s, want %s", got, want)
-	}
 }

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"errors"
+	"maps"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +21,7 @@ func (s *Server) Down(down bool) {
 	s.notify()
 }
 
-// Forbid answers the verbs get, list, watch, create or patch with 403 from now
+// Forbid answers the verbs get, list, watch or create with 403 from now
 // on, and no others: Forbid() allows everything again. As on a real API server,
 // a watch that runs already goes on.
 func (s *Server) Forbid(verbs ...string) {
@@ -65,6 +66,39 @@ func (s *Server) Compact() {
 	defer s.mu.Unlock()
 	s.history = nil
 	s.compacted = s.version
+}
+
+// ExpireWatches answers 410 Expired inside the stream of every running watch, as an
+// API server does that has accepted a version and then finds it too old.
+func (s *Server) ExpireWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expiries++
+	s.notify()
+}
+
+// Mute accepts watches and sends nothing on them, until Mute(false). What happened
+// meanwhile follows then.
+func (s *Server) Mute(mute bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mute = mute
+	s.notify()
+}
+
+// Snapshot returns a function that goes back to what is there now, resourceVersion
+// and all, and cuts running watches: as when etcd is restored.
+func (s *Server) Snapshot() (restore func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	nodes, version := maps.Clone(s.nodes), s.version
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.nodes, s.version, s.compacted, s.history = maps.Clone(nodes), version, version, nil
+		s.cutWatches()
+		s.notify()
+	}
 }
 
 // cutWatches ends running watches. The caller holds s.mu.

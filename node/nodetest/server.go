@@ -39,10 +39,12 @@ type Server struct {
 	events    []corev1.Event
 	requests  []Request
 	watches   int
+	expiries  int           // asked for by ExpireWatches so far
 	bookmarks int           // asked for by Bookmark so far
 	changed   chan struct{} // closed and replaced whenever anything above changes
 	cut       chan struct{} // closed and replaced when watches must end
 	down      bool
+	mute      bool // send nothing on watches
 	noStream  bool // refuse watch-list
 	onlyJSON  bool
 	forbidden []string
@@ -102,15 +104,14 @@ func (s *Server) Close() {
 
 // A Request is one request as it arrived, in the words of an audit log.
 type Request struct {
-	Verb        string // get, list, watch, create, patch; the lower-case method for anything else
-	Resource    string // nodes or events; empty for a path that is not served
-	Namespace   string
-	Name        string
-	Path        string
-	Query       url.Values
-	UserAgent   string
-	Accept      string
-	ContentType string
+	Verb      string // get, list, watch, create; the lower-case method for anything else
+	Resource  string // nodes or events; empty for a path that is not served
+	Namespace string
+	Name      string
+	Path      string
+	Query     url.Values
+	UserAgent string
+	Accept    string
 }
 
 // Requests returns every request so far, refused ones too, oldest first.
@@ -164,8 +165,6 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, req Request, c co
 		return s.serveWatch(w, r, req, c, cut)
 	case "events create":
 		return s.createEvent(w, r, req, c)
-	case "events patch":
-		return s.patchEvent(w, r, req, c)
 	}
 	return apierrors.NewGenericServerResponse(http.StatusNotFound, req.Verb, schema.GroupResource{}, "", "", 0, true)
 }
@@ -196,11 +195,10 @@ func (s *Server) notify() {
 // /api/v1/namespaces/NAMESPACE/events[/NAME].
 func parse(r *http.Request) Request {
 	req := Request{
-		Path:        r.URL.Path,
-		Query:       r.URL.Query(),
-		UserAgent:   r.UserAgent(),
-		Accept:      r.Header.Get("Accept"),
-		ContentType: r.Header.Get("Content-Type"),
+		Path:      r.URL.Path,
+		Query:     r.URL.Query(),
+		UserAgent: r.UserAgent(),
+		Accept:    r.Header.Get("Accept"),
 	}
 	if rest, ok := strings.CutPrefix(req.Path, "/api/v1/"); ok {
 		p := strings.Split(rest, "/")

@@ -18,8 +18,10 @@ import (
 type watcher struct {
 	server    *Server
 	opts      listOptions
-	seen      uint64 // every change up to this version is dealt with
-	bookmarks int    // calls of Bookmark dealt with
+	seen      uint64        // every change up to this version is dealt with
+	first     []watch.Event // what is there at the beginning
+	expiries  int           // calls of ExpireWatches so far, when the watch began
+	bookmarks int           // calls of Bookmark dealt with
 }
 
 // Bookmark sends a bookmark on every watch that allows them: nothing happened to
@@ -38,7 +40,7 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, req Request,
 	if err != nil {
 		return err
 	}
-	wt, events, err := s.watch(opts)
+	wt, err := s.watch(opts)
 	if err != nil {
 		return err
 	}
@@ -54,11 +56,11 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, req Request,
 		if closed(cut) { // what happened after the cut must not get out
 			panic(http.ErrAbortHandler)
 		}
+		events, changed := wt.next()
 		if !deliver(w, out, events) {
 			return nil
 		}
-		var changed <-chan struct{}
-		if events, changed = wt.next(); len(events) > 0 {
+		if len(events) > 0 {
 			continue
 		}
 		select {
@@ -95,29 +97,28 @@ func closed(c <-chan struct{}) bool {
 	}
 }
 
-// watch begins a watch and returns its first events.
-func (s *Server) watch(opts listOptions) (*watcher, []watch.Event, error) {
+// watch begins a watch.
+func (s *Server) watch(opts listOptions) (*watcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wt := &watcher{server: s, opts: opts, seen: opts.version, bookmarks: s.bookmarks}
-	var events []watch.Event
+	wt := &watcher{server: s, opts: opts, seen: opts.version, expiries: s.expiries, bookmarks: s.bookmarks}
 	if opts.initial {
 		if opts.version > s.version {
-			return nil, nil, tooLarge(opts.version, s.version)
+			return nil, tooLarge(opts.version, s.version)
 		}
 		wt.seen = s.version
 		for _, n := range s.matching(opts.selector) {
-			events = append(events, watch.Event{Type: watch.Added, Object: n})
+			wt.first = append(wt.first, watch.Event{Type: watch.Added, Object: n})
 		}
 	}
 	if opts.initialDone && opts.bookmarks {
 		end := wt.bookmark()
 		metav1.SetMetaDataAnnotation(&end.Object.(*corev1.Node).ObjectMeta, metav1.InitialEventsAnnotationKey, "true")
-		events = append(events, end)
+		wt.first = append(wt.first, end)
 	}
 	s.watches++
 	s.notify()
-	return wt, events, nil
+	return wt, nil
 }
 
 func (s *Server) ended() {
@@ -133,11 +134,15 @@ func (w *watcher) next() ([]watch.Event, <-chan struct{}) {
 	s := w.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.seen < s.compacted {
+	if s.mute {
+		return nil, s.changed
+	}
+	if w.seen < s.compacted || w.expiries < s.expiries {
 		err := apierrors.NewResourceExpired(fmt.Sprintf("too old resource version: %d (%d)", w.seen, s.compacted))
 		return []watch.Event{errorEvent(err)}, s.changed
 	}
-	var events []watch.Event
+	events := w.first
+	w.first = nil
 	for _, ch := range s.after(w.seen) {
 		if w.opts.selector.Matches(fieldSet(ch.node)) {
 			events = append(events, watch.Event{Type: ch.kind, Object: ch.node})

@@ -275,3 +275,37 @@ func TestMediaTypes(t *testing.T) {
 		}
 	}
 }
+
+// TestWatchFaults: what real API servers do to those who watch.
+func TestWatchFaults(t *testing.T) {
+	s := start(t)
+	s.Put(node("n1", "a"))
+	rc := client(t, s, protobuf)
+	expired := stream(t, rc, "resourceVersion=2")
+	s.ExpireWatches()
+	wantEvents(t, expired, "ERROR 410 Expired", "END")
+
+	s.Mute(true)
+	muted := stream(t, rc, "")
+	s.Touch("n1")
+	s.Bookmark()
+	s.Mute(false)
+	wantEvents(t, muted, "ADDED 2 n1", "MODIFIED 3 n1")
+
+	restore := s.Snapshot()
+	s.Touch("n1")
+	s.Delete("n1")
+	s.Put(node("n2", "b"))
+	restore()
+	future := stream(t, rc, "resourceVersion=6")
+	wantEvents(t, stream(t, rc, ""), "ADDED 3 n1")
+	s.Touch("n1")
+	if got := s.Get("n1").ResourceVersion; got != "4" || s.Get("n2") != nil {
+		t.Errorf("restored: n1 at %s, n2 %v", got, s.Get("n2"))
+	}
+	select {
+	case e := <-future.ResultChan():
+		t.Errorf("a watch from the future got %v", e)
+	default:
+	}
+}

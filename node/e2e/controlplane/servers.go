@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 )
@@ -94,6 +95,26 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 	}
 	c.others = append(c.others, scheduler)
 	return manager.await(ctx, c.controllersReady)
+}
+
+// KillEtcd ends etcd as a power cut would. The API server should be gone before.
+func (c *ControlPlane) KillEtcd() { c.etcd.Kill() }
+
+// StartEtcd starts etcd again after KillEtcd.
+func (c *ControlPlane) StartEtcd(ctx context.Context) error { return c.startEtcd(ctx) }
+
+// SaveEtcd keeps a copy of etcd's data, while etcd is down.
+func (c *ControlPlane) SaveEtcd() error {
+	return os.CopyFS(c.file("etcd.saved"), os.DirFS(c.file("etcd")))
+}
+
+// RestoreEtcd puts what SaveEtcd has kept in the place of etcd's data, while etcd is down: all
+// that was written since is undone, resource versions too.
+func (c *ControlPlane) RestoreEtcd() error {
+	if err := os.RemoveAll(c.file("etcd")); err != nil {
+		return err
+	}
+	return os.Rename(c.file("etcd.saved"), c.file("etcd"))
 }
 
 // Compact makes etcd forget every version but the present one, so that a watch can no longer

@@ -1,0 +1,111 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+)
+
+// Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
+// and Events about it.
+type Kube struct {
+	rest    *rest.RESTClient
+	name    string
+	rec     *Recorder
+	trouble atomic.Pointer[trouble] // nil: none
+	heard   atomic.Pointer[error]   // what last went wrong on the way to the API server
+}
+
+// NewKube returns a Kube for the Node of that name. It sends nothing yet. A nil
+// Recorder discards.
+func NewKube(cfg *rest.Config, nodeName string, rec *Recorder) (*Kube, error) {
+	codecs, err := coreV1()
+	if err != nil {
+		return nil, err
+	}
+	cfg = rest.CopyConfig(cfg)
+	cfg.APIPath, cfg.GroupVersion = "/api", &corev1.SchemeGroupVersion
+	cfg.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	cfg.ContentType = runtime.ContentTypeJSON
+	cfg.NegotiatedSerializer = codecs.WithoutConversion()
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+	}
+	if rec == nil {
+		rec = NewRecorder(nil, nil)
+	}
+	k := &Kube{name: nodeName, rec: rec}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return ear{next, k} })
+	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
+		return nil, fmt.Errorf("Kubernetes client: %w", err)
+	}
+	return k, nil
+}
+
+// coreV1 reads and writes the objects of Kubernetes' group without a name, and no
+// others: those of all groups would double the binary.
+func coreV1() (serializer.CodecFactory, error) {
+	scheme := runtime.NewScheme()
+	err := corev1.AddToScheme(scheme)
+	return serializer.NewCodecFactory(scheme), err
+}
+
+// An ear hears why there was no answer: client-go makes an empty watch of that.
+type ear struct {
+	http.RoundTripper
+	kube *Kube
+}
+
+func (e ear) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := e.RoundTripper.RoundTrip(r)
+	if err != nil && r.Context().Err() == nil {
+		e.kube.heard.Store(&err)
+	}
+	return resp, err
+}
+
+// WrappedRoundTripper returns what it wraps, so that client-go can close idle
+// connections.
+func (e ear) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
+
+// Get reads a Node once. The error is a NotFound only if the API server itself
+// says that this Node is not there, not some load balancer that a page is not.
+func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
+	var n corev1.Node
+	err := k.rest.Get().Resource("nodes").Name(name).Do(ctx).Into(&n)
+	if apierrors.IsNotFound(err) && !aboutNode(err, name) {
+		err = fmt.Errorf("404, but not from the API server about node %s: %v", name, err)
+	}
+	return &n, err
+}
+
+// aboutNode reports whether err came as a Status that names this Node.
+func aboutNode(err error, name string) bool {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || apierrors.IsUnexpectedServerError(err) { // client-go's own guess
+		return false
+	}
+	d := status.Status().Details
+	return d != nil && d.Kind == "nodes" && d.Name == name
+}
+
+// NodeExists reads a Node; only the API server's own word means false.
+func (k *Kube) NodeExists(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	_, err := k.Get(ctx, name)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
