@@ -54,7 +54,7 @@ type trait struct {
 	name          string
 	ready, inSync bool
 	pass          string // how the pass counts; "": not at all
-	held          bool   // everything was there at the last good read, or has been since the target changed
+	right         bool   // every route has been there since the target changed
 }
 
 func (c condition) trait() trait {
@@ -113,38 +113,44 @@ func (m memory) writes(cfg *Config) bool {
 }
 
 // isSettling reports whether what was confirmed still has to be read again.
-func (m memory) isSettling() bool { return m.condition.trait().held && !m.settled }
+func (m memory) isSettling() bool { return m.condition.trait().right && !m.settled }
 
 // judge returns the condition of the table after a pass.
 func (m memory) judge(o outcome, cfg *Config, now time.Time) condition {
-	held := m.condition.trait().held
 	switch {
 	case o.cut && !o.wrote():
 		return m.condition // claims nothing, forgets nothing
 	case o.cut:
 		return applied
-	case o.err != nil && m.condition == drifted && !o.isRead() && !m.writes(cfg):
-		return drifted
-	case o.err != nil && held && m.condition != drifted && !(o.isRead() && o.plan.lacks()):
-		return unsure
 	case o.err != nil:
-		return failed
+		return m.judgeFailure(o, cfg)
 	case len(o.plan.Conflicts) > 0:
 		return conflicted
 	case cfg.DryRun:
 		return planned
 	case o.plan.lacks() || len(o.plan.Shadows) > 0:
 		return drifted
-	case held && !m.renewed(o) && now.Sub(m.confirmedAt) >= lastSettling:
+	case !m.renewed(o) && now.Sub(m.confirmedAt) >= lastSettling:
 		return settled
 	}
 	return confirmed
 }
 
+// judgeFailure returns the condition of the table after a pass that failed.
+func (m memory) judgeFailure(o outcome, cfg *Config) condition {
+	switch {
+	case m.condition == drifted && !o.isRead() && !m.writes(cfg):
+		return drifted
+	case m.condition == drifted, !m.condition.trait().right, o.isRead() && o.plan.lacks():
+		return failed
+	}
+	return unsure
+}
+
 // renewed reports whether a pass that ended well is a confirmation of its own:
 // the first, or one after something was written or missing.
 func (m memory) renewed(o outcome) bool {
-	return !m.condition.trait().held || o.wrote() || m.condition == drifted && m.plan.lacks()
+	return !m.condition.trait().right || o.wrote() || m.condition == drifted && m.plan.lacks()
 }
 
 // after returns the memory after a pass.
@@ -158,7 +164,7 @@ func (m memory) after(o outcome, cfg *Config, now time.Time) memory {
 	if !o.cut && m.condition == drifted && o.wrote() {
 		next.putBacks++
 	}
-	if !next.condition.trait().held || o.err != nil || o.plan.lacks() {
+	if !next.condition.trait().right || o.err != nil || o.plan.lacks() {
 		return next
 	}
 	if m.renewed(o) {
@@ -203,7 +209,7 @@ func (m memory) retry(backoff time.Duration, cfg *Config, now time.Time) time.Ti
 	switch {
 	case m.condition == unsure && !m.settled:
 		return sooner(now.Add(min(backoff, lastSettling)), m.nextSettling(now))
-	case m.condition.trait().held:
+	case m.condition.trait().right:
 		return m.nextRead(cfg, now)
 	}
 	return now.Add(backoff)

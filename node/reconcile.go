@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"otc-route-manager/metrics/status"
-	"otc-route-manager/otc"
 )
 
 const (
@@ -30,54 +29,6 @@ const (
 	removalDelay = 10 * time.Second // between a Node's deletion and the look whether it is back
 	loginPoll    = 30 * time.Second // how often refused credentials are compared with the files
 )
-
-// Cloud is all that this package asks of the cloud; *otc.Client is one.
-type Cloud interface {
-	RouteTable(ctx context.Context, id string) (otc.RouteTable, error)
-	UpdateRoutes(ctx context.Context, id string, ch otc.Changes) error
-	Server(ctx context.Context, id string) (otc.Server, error)
-	ServersByIP(ctx context.Context, ip netip.Addr) ([]otc.Server, error)
-	ServersByName(ctx context.Context, name string) ([]otc.Server, error)
-	Servers(ctx context.Context) ([]otc.Server, error)
-	CredentialsChanged() bool
-}
-
-// Kubernetes is all that the Reconciler asks of the API server; *Kube is one.
-type Kubernetes interface {
-	// NodeExists reads a Node; only the API server's own 404 means false.
-	NodeExists(ctx context.Context, name string) (bool, error)
-}
-
-// An Observer counts. Its methods do not block.
-type Observer interface {
-	Pass(result string)                          // success, error, skipped
-	RouteChange(operation, result string, n int) // add, modify, delete; success, error
-	AnnotationToRoute(d time.Duration)           // from the Node event to the confirmed routes
-	TableRoutes(table string, n int)             // entries that count in a route table, as last read
-	State(inSync bool, conflicts, drift, orphans int)
-}
-
-// Config says what to do for which Node.
-type Config struct {
-	NodeName      string
-	Ranges        []netip.Prefix // CLUSTER_CIDR
-	Tables        []string       // route table ids
-	DryRun        bool           // plan and record, write nothing
-	DriftInterval time.Duration  // between reads of a table that is settled; 0: never read it
-	DriftRepair   bool           // put back what such a read misses
-	OrphanCleanup bool           // remove marked routes of instances that are gone
-	StartupJitter time.Duration  // the first call waits a random part of this
-}
-
-// An env is what the parts of a Reconciler work with.
-type env struct {
-	cloud Cloud
-	kube  Kubernetes
-	obs   Observer
-	rec   *Recorder
-	cfg   *Config
-	stale func() bool // there is a newer state of the Node than this pass is about
-}
 
 // A Reconciler brings the route tables in line with what Observe last said. One
 // goroutine, in Run, does all the work; everything below "worker" is its own.
@@ -203,30 +154,36 @@ func (r *Reconciler) turnTo(f *Facts, at time.Time) {
 	if before.phase != unknown && f.equal(before.facts) {
 		return
 	}
-	next, n := before.next(f, r.cfg)
-	r.intent = next
+	var n notice
+	r.intent, n = before.next(f, r.cfg)
 	r.announce(n)
-	if n.pass != "" && (next.phase != before.phase || next.reason != before.reason) {
+	if n.pass != "" && (r.intent.phase != before.phase || r.intent.reason != before.reason) {
 		r.obs.Pass(n.pass)
 	}
-	switch {
-	case f == nil:
-		if next.phase == deleted && r.instance.server.ID != "" {
-			r.removal.start(at.Add(removalDelay))
-		}
-		return
-	case before.uid != "" && before.uid != f.UID,
-		r.instance.found && f.movedFrom(before.facts, r.instance.server.ID):
+	if f != nil {
+		r.removal.stop()
+		r.turnFrom(before, at)
+	} else if r.intent.phase == deleted && r.instance.server.ID != "" {
+		r.removal.start(at.Add(removalDelay))
+	}
+}
+
+// turnFrom compares what a Node that is there asks for with what it asked for.
+func (r *Reconciler) turnFrom(before intent, at time.Time) {
+	f := r.intent.facts
+	if before.uid != "" && before.uid != f.UID || r.instance.found && f.movedFrom(before.facts, r.instance.server.ID) {
 		r.forget()
-	}
-	r.removal.stop()
-	if !r.instance.found && (r.instance.due.IsZero() || !f.sameMachine(before.facts) || !slices.Equal(next.wanted, before.wanted)) {
-		r.instance.start(at)
-	}
-	if next.routes() && r.instance.found {
-		r.aimAt(next.wanted, at)
-	} else if !slices.Equal(next.wanted, before.wanted) {
 		r.changedAt = at
+	}
+	same := slices.Equal(r.intent.wanted, before.wanted)
+	if !same {
+		r.changedAt = at
+	}
+	switch {
+	case r.instance.found && r.intent.routes():
+		r.aimAt(r.intent.wanted, at)
+	case !r.instance.found && (r.instance.due.IsZero() || !same || !f.sameMachine(before.facts)):
+		r.instance.start(at)
 	}
 }
 
@@ -320,7 +277,7 @@ func worse(a, b string, cut bool) string {
 
 // measure reports how long the routes took since the Node asked for them.
 func (r *Reconciler) measure() {
-	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.condition.trait().held })
+	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.condition.trait().right })
 	if all && !r.changedAt.IsZero() {
 		r.obs.AnnotationToRoute(time.Since(r.changedAt))
 		r.changedAt = time.Time{}
@@ -351,7 +308,7 @@ func (r *Reconciler) remove(ctx context.Context) {
 		if t.condition != settled && t.condition != planned {
 			clocks = append(clocks, &t.clock)
 		}
-		done = done && (t.condition.trait().held || t.condition == planned)
+		done = done && (t.condition.trait().right || t.condition == planned)
 		left = append(left, t.remains()...)
 	}
 	r.removal.start(earliest(clocks))

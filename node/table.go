@@ -172,7 +172,7 @@ func (t *table) record(e env, to target, before condition, o outcome) {
 	what := "could not update route table " + t.id
 	switch {
 	case o.cut: // claims nothing
-	case o.err != nil && t.condition.trait().held:
+	case o.err != nil && t.condition.trait().right:
 		e.rec.failure(t.about(""), "", "could not check route table "+t.id, o.err, until(t.due))
 	case o.err != nil && len(to.wanted) == 0:
 		e.rec.failure(t.about(""), routeFailed, "could not clean up route table "+t.id, o.err, until(t.due))
@@ -199,7 +199,7 @@ func (t *table) recordConfirmed(e env, to target, before condition, o outcome) {
 	state := "route " + join(to.wanted) + " → " + e.cfg.NodeName + " confirmed"
 	attrs := []any{"table", t.id, "next_hop", to.server.ID}
 	gone := t.removed
-	if before.trait().held {
+	if before.trait().right {
 		gone = o.accepted.Routes(otc.Delete)
 	}
 	switch {
