@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -35,13 +36,143 @@ func (m *model) quiet() {
 	m.pass(34 * time.Minute) // more than two pauses, and one look at each table
 }
 
-// check compares the tables with what they must hold, and what is told with the tables.
-func (m *model) check() {
-	for at, r := range m.foreign {
-		if !slices.Contains(m.Routes(at.table), r.Route) {
-			m.problem("foreign route %+v is gone from table %s", r.Route, at.table[:8])
+const (
+	latest    = 65 * time.Second // after it was sent, a PUT is executed or never
+	soon      = 30 * time.Second // what is lost within 10 s is put back, or owned up to, by then
+	slowCall  = 5 * time.Second
+	lockedOut = 20 * time.Minute // after a refused login nothing is read
+)
+
+// pass lets d pass, and looks every five seconds while anything goes on.
+func (m *model) pass(d time.Duration) {
+	end := time.Now().Add(d)
+	m.stirred = time.Now()
+	for first := true; first || time.Now().Before(end); first = false {
+		rest := time.Until(end)
+		if time.Since(m.stirred) < latest+5*time.Second || m.anyLie() {
+			m.world.pass(min(rest, 5*time.Second))
+		} else {
+			select {
+			case <-m.stir:
+				m.stirred = time.Now()
+			case <-time.After(rest):
+			}
+		}
+		select {
+		case <-m.stir:
+			m.stirred = time.Now()
+		default:
+		}
+		m.look()
+	}
+}
+
+func (m *model) anyLie() bool {
+	return slices.ContainsFunc(m.workers, func(w *actor) bool { return !w.lying.IsZero() })
+}
+
+// look checks what must hold at any time.
+func (m *model) look() {
+	m.checkForeign()
+	m.contend()
+	for _, w := range m.workers {
+		m.checkHonest(w)
+	}
+}
+
+// contend excuses what two processes want at a time: what becomes of it is a matter
+// of who reads last.
+func (m *model) contend() {
+	for _, w := range m.workers {
+		for _, o := range m.workers {
+			for _, p := range w.wants {
+				if o != w && w.running && o.running && slices.Contains(o.wants, p) {
+					m.excuse(p, w, o)
+				}
+			}
 		}
 	}
+}
+
+func (m *model) excuse(p netip.Prefix, workers ...*actor) {
+	for _, table := range m.tables {
+		for _, w := range workers {
+			w.excused[place{table, p.String()}] = time.Now()
+		}
+	}
+}
+
+// checkHonest: nobody says for long that all is in sync when it is not.
+func (m *model) checkHonest(w *actor) {
+	now := time.Now()
+	if !w.running || !w.Status().InSync {
+		w.synced, w.lying = time.Time{}, time.Time{}
+		return
+	}
+	if w.synced.IsZero() {
+		w.synced = now
+	}
+	lacks := m.lacks(w)
+	if lacks == "" {
+		w.lying = time.Time{}
+		return
+	}
+	if w.lying.IsZero() {
+		w.lying = now
+	}
+	m.mu.Lock()
+	trouble := w.trouble
+	m.mu.Unlock()
+	end := w.lying.Add(longestLie)
+	if w.lying.Sub(w.synced) <= 5*time.Second && m.staleReads() == 0 {
+		end = w.synced.Add(soon)
+	}
+	if now.After(end) && now.Sub(trouble) > longestLie {
+		m.problem("%s says that it is in sync since %s, but since %s %s", w.name, w.synced.Format("15:04:05"), w.lying.Format("15:04:05"), lacks)
+		w.lying = time.Time{}
+	}
+}
+
+// lacks says which route is wrong of those that a process must have brought about.
+func (m *model) lacks(w *actor) (lacks string) {
+	if w.lagging || !w.there || !w.usable {
+		return ""
+	}
+	for _, table := range m.tables {
+		for _, p := range w.wants {
+			r, ok := m.at(table, p)
+			right := ok && r.Type == "ecs" && r.NextHop == w.id
+			at := place{table, p.String()}
+			since, excused := w.excused[at]
+			switch {
+			case right && excused && time.Since(since) > m.maxStale():
+				delete(w.excused, at)
+			case !right && !excused:
+				lacks = fmt.Sprintf("%v is %+v", at, r)
+			}
+		}
+	}
+	return lacks
+}
+
+func (m *model) staleReads() (d time.Duration) {
+	m.Set(func(k *otctest.Knobs) { d = k.StaleReads })
+	return d
+}
+
+func (m *model) checkForeign() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for at, r := range m.foreign {
+		if !slices.Contains(m.Routes(at.table), r.Route) {
+			m.note("foreign route %+v is gone from table %s", r.Route, at.table[:8])
+			delete(m.foreign, at)
+		}
+	}
+}
+
+// check compares the tables with what they must hold, and what is told with the tables.
+func (m *model) check() {
 	for _, w := range m.workers {
 		for at := range w.kept {
 			p := netip.MustParsePrefix(at.destination)
@@ -128,9 +259,10 @@ func (m *model) alive(id string) bool {
 // A tap is the wire of one worker. It knows what that worker has read and judges
 // what it sends, by the rules and without the program's own code.
 type tap struct {
-	m    *model
-	w    *actor
-	read map[string][]byte // the last GET's body, by table
+	m     *model
+	w     *actor
+	read  map[string][]byte    // the last GET's body, by table
+	fresh map[string]time.Time // when it was read; zero: before the last PUT
 }
 
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -142,22 +274,66 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		t.m.mu.Lock()
-		t.judge(body, t.read[table])
-		t.m.mu.Unlock()
-		defer t.forgive(table, body)
+		t.sends(table, body)
 	}
+	t.m.stirs()
+	began := time.Now()
 	resp, err := t.m.Server.RoundTrip(r)
 	if err == nil && onTable && r.Method == http.MethodGet && resp.StatusCode == http.StatusOK {
-		body, err := io.ReadAll(resp.Body)
+		var body []byte
+		body, err = io.ReadAll(resp.Body)
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), ending{err}))
 		if err == nil {
 			t.m.mu.Lock()
-			t.read[table] = body
+			t.read[table], t.fresh[table] = body, time.Now()
 			t.m.mu.Unlock()
 		}
 	}
+	t.m.stirs()
+	t.fails(r, resp, err, time.Since(began))
+	if resp != nil {
+		err = nil
+	}
 	return resp, err
+}
+
+// stirs wakes who waits for something to happen.
+func (m *model) stirs() {
+	select {
+	case m.stir <- struct{}{}:
+	default:
+	}
+}
+
+// sends notes a PUT and judges it.
+func (t *tap) sends(table string, body []byte) {
+	var put order
+	_ = json.Unmarshal(body, &put)
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	t.judge(table, body)
+	t.w.sent, t.fresh[table] = time.Now(), time.Time{}
+	for _, r := range slices.Concat(put.RouteTable.Routes.Mod, put.RouteTable.Routes.Del) {
+		at := place{table, r.Destination}
+		t.m.flying[at] = time.Now()
+		if time.Since(t.m.foreign[at].since) < 2*t.m.maxStale() {
+			delete(t.m.foreign, at) // written since the worker's read: the API knows no precondition that would save it
+		}
+	}
+}
+
+// fails notes that a worker could not ask, or had to wait for the answer.
+func (t *tap) fails(r *http.Request, resp *http.Response, err error, took time.Duration) {
+	until := time.Now()
+	switch {
+	case err == nil && resp.StatusCode/100 == 2 && resp.StatusCode != http.StatusAccepted && took < slowCall:
+		return
+	case strings.Contains(r.URL.Path, "/auth/tokens") && err == nil && resp.StatusCode/100 == 4:
+		until = until.Add(lockedOut)
+	}
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	t.w.trouble = until
 }
 
 // ending is a reader that has come to its end, a good or a bad one.
@@ -165,12 +341,13 @@ type ending struct{ err error }
 
 func (e ending) Read([]byte) (int, error) { return 0, cmp.Or(e.err, io.EOF) }
 
-// judge checks a PUT against R1, R2 and R3. The model is locked.
-func (t *tap) judge(body, seen []byte) {
+// judge checks a PUT against R1, R2, R3 and R11. The model is locked.
+func (t *tap) judge(table string, body []byte) {
 	var put order
 	var got struct {
 		RouteTable struct{ Routes []otctest.Route }
 	}
+	seen := t.read[table]
 	if json.Unmarshal(body, &put) != nil || json.Unmarshal(seen, &got) != nil {
 		t.m.note("%s sent %s having read %s", t.w.name, body, seen)
 		return
@@ -201,24 +378,18 @@ func (t *tap) judge(body, seen []byte) {
 			fault("R3", r)
 		}
 	}
+	orphans := 0
 	for _, r := range ops.Del {
-		if old := known[r.Destination]; old.Type != "ecs" || !slices.Contains(t.w.ids, old.NextHop) && !t.orphan(old) {
+		switch old := known[r.Destination]; {
+		case old.Type == "ecs" && slices.Contains(t.w.ids, old.NextHop):
+		case old.Type == "ecs" && t.orphan(old):
+			orphans++
+		default:
 			fault("R3", r)
 		}
 	}
-}
-
-// forgive drops what a stranger wrote between the worker's read and this PUT: the
-// API knows no precondition that would save it.
-func (t *tap) forgive(table string, body []byte) {
-	var put order
-	_ = json.Unmarshal(body, &put)
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	for _, r := range slices.Concat(put.RouteTable.Routes.Mod, put.RouteTable.Routes.Del) {
-		if at := (place{table, r.Destination}); time.Since(t.m.foreign[at].since) < 2*maxStale {
-			delete(t.m.foreign, at)
-		}
+	if orphans > 5 || orphans > 0 && time.Since(t.fresh[table]) > time.Minute {
+		fault("R11", ops.Del[0])
 	}
 }
 

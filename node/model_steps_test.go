@@ -24,7 +24,7 @@ func steps() map[string]func(m *model, w *actor, n int) {
 		"API server": func(_ *model, w *actor, n int) {
 			w.kube.set(w.there, []error{nil, errors.New("no route to host")}[n%2])
 		},
-		"lag":      func(_ *model, w *actor, _ int) { w.lagging = true },
+		"lag":      func(m *model, w *actor, _ int) { w.lagging = m.drift > 0 },
 		"crash":    (*model).crashes,
 		"start":    (*model).starts,
 		"stranger": (*model).meddle,
@@ -32,26 +32,38 @@ func steps() map[string]func(m *model, w *actor, n int) {
 		"knob":     (*model).turn,
 		"revoke":   func(m *model, _ *actor, _ int) { m.RevokeTokens() },
 		"heal":     func(m *model, _ *actor, _ int) { m.Heal() },
+
+		"late":      (*model).lateAnswer,
+		"hand over": (*model).handOver,
+		"made anew": (*model).madeAnew,
+		"killed":    (*model).killed,
+		"amnesia":   (*model).amnesia,
 	}
 }
 
 // weighted returns the names of steps, the frequent ones more than once.
 func weighted() []string {
 	all := slices.Sorted(maps.Keys(steps()))
-	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node")
+	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node", "late", "hand over", "hand over", "made anew", "killed")
 }
 
-// maxStale is the longest time that a read is stale for.
-const maxStale = 30 * time.Second
+// maxStale is the longest time that a read is stale for. With late PUTs it is
+// shorter: a stale read after 75 s would not show one of 60 s.
+func (m *model) maxStale() time.Duration {
+	if m.tardy {
+		return 12 * time.Second
+	}
+	return 30 * time.Second
+}
 
 // forget drops what the process, or the Node, knew of all but these subnets.
-func (w *actor) forget(but ...netip.Prefix) {
+func (m *model) forget(w *actor, but ...netip.Prefix) {
 	w.kept = map[place]bool{}
 	if w.excused == nil {
 		w.excused = map[place]time.Time{}
 	}
 	maps.DeleteFunc(w.excused, func(at place, since time.Time) bool {
-		return time.Since(since) > maxStale && !slices.Contains(but, netip.MustParsePrefix(at.destination))
+		return time.Since(since) > m.maxStale() && !slices.Contains(but, netip.MustParsePrefix(at.destination))
 	})
 }
 
@@ -72,7 +84,7 @@ func (m *model) tell(w *actor) {
 		return
 	}
 	if w.usable {
-		w.forget(w.wants...)
+		m.forget(w, w.wants...)
 		w.wants = w.has
 	}
 	if !w.usable {
@@ -80,16 +92,6 @@ func (m *model) tell(w *actor) {
 	}
 	w.leaves = false
 	w.show()
-	for _, p := range w.wants { // until it gives them up, or if it has just got them from somebody
-		for _, other := range m.workers {
-			for _, table := range m.tables {
-				r, ok := m.at(table, p)
-				if other != w && (slices.Contains(other.wants, p) && other.running || ok && slices.Contains(other.ids, r.NextHop)) {
-					w.excused[place{table, p.String()}] = time.Now()
-				}
-			}
-		}
-	}
 }
 
 // keep notes which routes a bad annotation must not move.
@@ -116,13 +118,7 @@ func (m *model) at(table string, p netip.Prefix) (otctest.Route, bool) {
 
 // move gives the Node one or two subnets that no Node has.
 func (m *model) move(w *actor, n int) {
-	var free []netip.Prefix
-	for i := range 12 {
-		p := subnetOf(i + 1)
-		if !slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && slices.Contains(o.has, p) }) {
-			free = append(free, p)
-		}
-	}
+	free := m.free(w)
 	subnets := []netip.Prefix{free[n%len(free)]}
 	if second := free[n/16%len(free)]; n%3 == 0 && second != subnets[0] {
 		subnets = append(subnets, second)
@@ -132,6 +128,26 @@ func (m *model) move(w *actor, n int) {
 		m.take(w, subnets...)
 		m.tell(w)
 	}
+}
+
+// free returns the subnets that no other Node has.
+func (m *model) free(w *actor) (free []netip.Prefix) {
+	for i := range 12 {
+		if p := subnetOf(i + 1); m.isFree(w, p) {
+			free = append(free, p)
+		}
+	}
+	return free
+}
+
+// other returns a subnet that no Node has.
+func (m *model) other(w *actor) []netip.Prefix {
+	free := slices.DeleteFunc(m.free(w), func(p netip.Prefix) bool { return slices.Contains(w.has, p) })
+	return free[:1]
+}
+
+func (m *model) isFree(w *actor, p netip.Prefix) bool {
+	return !slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && slices.Contains(o.has, p) })
 }
 
 func (m *model) spoilAnnotation(w *actor, n int) {
@@ -154,7 +170,7 @@ func (m *model) newServer(w *actor, n int) {
 	if n%2 == 0 {
 		w.facts.UID += "+"
 	}
-	w.forget()
+	m.forget(w)
 	w.wants = nil
 	m.tell(w)
 }
@@ -165,8 +181,10 @@ func (m *model) deleteNode(w *actor, _ int) {
 	if !w.there {
 		return
 	}
-	w.there, w.has, w.kept = false, nil, map[place]bool{}
-	w.leaves = w.running && !w.lagging && w.usable && w.Status().InSync && len(w.wants) > 0
+	w.there, w.has, w.before, w.kept = false, nil, w.has, map[place]bool{}
+	m.mu.Lock()
+	w.leaves = w.running && !w.lagging && w.usable && w.Status().InSync && len(w.wants) > 0 && (!m.tardy || time.Since(w.sent) > latest)
+	m.mu.Unlock()
 	w.kube.set(false, nil)
 	if w.running && !w.lagging {
 		w.Observe(nil)
@@ -185,14 +203,19 @@ func (m *model) createNode(w *actor, n int) {
 	}
 	if n%4 > 0 || w.wants == nil {
 		w.wants = nil
-		w.forget()
+		m.forget(w)
 	}
-	m.move(w, n)
+	if n/4%2 == 0 && len(w.before) > 0 && !slices.ContainsFunc(w.before, func(p netip.Prefix) bool { return !m.isFree(w, p) }) {
+		m.take(w, w.before...)
+		m.tell(w)
+		return
+	}
+	m.move(w, n/8)
 }
 
 // blink makes the Node disappear from the watch, though it is there.
 func (m *model) blink(w *actor, _ int) {
-	if w.there && w.running && !w.lagging {
+	if w.there && w.running && !w.lagging && m.drift > 0 {
 		w.Observe(nil)
 		w.lagging = true
 	}
@@ -209,7 +232,7 @@ func (m *model) starts(w *actor, _ int) {
 	m.crashes(w, 0)
 	w.start()
 	w.running, w.lagging, w.wants = true, false, nil
-	w.forget()
+	m.forget(w)
 	if !w.there {
 		w.Observe(nil)
 	}
@@ -219,7 +242,7 @@ func (m *model) starts(w *actor, _ int) {
 // meddle has a stranger edit a table, most of the time where the worker is.
 func (m *model) meddle(w *actor, n int) {
 	table := m.tables[n%len(m.tables)]
-	if len(w.has) == 0 {
+	if len(w.has) == 0 || m.drift == 0 {
 		return
 	}
 	p := w.has[n/4%len(w.has)]
@@ -270,7 +293,7 @@ func (m *model) turn(_ *actor, n int) {
 	m.Set(func(k *otctest.Knobs) {
 		switch n % 9 {
 		case 0:
-			k.StaleReads = time.Duration(n) * time.Second % maxStale
+			k.StaleReads = time.Duration(n) * time.Second % m.maxStale()
 		case 1:
 			k.Writes = otctest.Limit{N: 3, Per: 5 * time.Minute}
 		case 2:
@@ -289,4 +312,101 @@ func (m *model) turn(_ *actor, n int) {
 			k.Shuffle, k.NullNextHop = true, true
 		}
 	})
+}
+
+// lateAnswer has the next PUTs, of any worker, executed late: in any order, and with
+// no answer, or one that says nothing, at once or after a while.
+func (m *model) lateAnswer(_ *actor, n int) {
+	for range 1 + n%3 {
+		m.postpone(nil, n)
+		n /= 3
+	}
+}
+
+// postpone has the next PUT of a worker executed late; nil: of any.
+func (m *model) postpone(w *actor, n int) {
+	if !m.tardy {
+		return
+	}
+	f := otctest.Fault{Op: otctest.OpTableUpdate, Late: []time.Duration{time.Second, 4 * time.Second, 9 * time.Second, 20 * time.Second, 40 * time.Second, time.Minute}[n%6]}
+	f.Match = func(r otctest.Request) bool { return w == nil || r.Header.Get("User-Agent") == w.name }
+	if n/6%2 == 0 {
+		f.Status, f.Delay = http.StatusGatewayTimeout, []time.Duration{0, 3 * time.Second, 8 * time.Second}[n/12%3]
+	}
+	m.Fail(f)
+}
+
+// handOver gives a worker's subnet to another in the same instant; then something
+// happens to that one.
+func (m *model) handOver(w *actor, n int) {
+	o := m.workers[(slices.Index(m.workers, w)+1+n%max(1, m.nodes-1))%m.nodes]
+	if o == w || !w.there || !w.usable || !o.there || len(w.has) == 0 || len(o.has) > 3 {
+		return
+	}
+	p := w.has[n%len(w.has)]
+	rest := slices.DeleteFunc(slices.Clone(w.has), func(q netip.Prefix) bool { return q == p })
+	if len(rest) == 0 {
+		rest = m.other(w)
+	}
+	if n%4 > 0 {
+		m.postpone(w, n/4)
+	}
+	m.take(w, rest...)
+	m.take(o, append(slices.Clone(o.has), p)...)
+	for i := range 2 {
+		m.tell([]*actor{w, o}[(i+n/64)%2])
+	}
+	m.pass([]time.Duration{0, 100 * time.Millisecond, 2 * time.Second, 30 * time.Second}[n/128%4])
+	switch n / 512 % 4 {
+	case 0:
+		m.starts(o, 0)
+	case 1:
+		m.madeAnew(o, n/2048*64)
+	case 2:
+		m.take(o, append(slices.Clone(o.has), m.other(o)...)...)
+		m.tell(o)
+	}
+}
+
+// madeAnew deletes the Node and creates it, with a new UID or the old one, with its
+// old subnets or others, at once or after a while.
+func (m *model) madeAnew(w *actor, n int) {
+	if n%3 == 1 {
+		m.postpone(w, n/4)
+	}
+	m.deleteNode(w, 0)
+	m.pass([]time.Duration{0, 3 * time.Second, 11 * time.Second, 30 * time.Second}[n/64%4])
+	m.createNode(w, n)
+}
+
+// killed kills the process in the middle of a move; the next one finds the subnets
+// of before, or others.
+func (m *model) killed(w *actor, n int) {
+	if !w.there || !w.running {
+		return
+	}
+	before := w.has
+	if n%3 > 0 {
+		m.postpone(w, n/4)
+	}
+	m.move(w, n)
+	m.pass([]time.Duration{0, 11 * time.Millisecond, 160 * time.Millisecond, time.Second, 4 * time.Second}[n/4%5])
+	m.crashes(w, 0)
+	m.pass([]time.Duration{0, time.Second, 5 * time.Second, 20 * time.Second}[n/32%4])
+	if n/128%2 == 0 && len(before) > 0 {
+		m.take(w, before...)
+	}
+	m.starts(w, 0)
+}
+
+// amnesia is the ECS service forgetting every server for a while.
+func (m *model) amnesia(_ *actor, n int) {
+	if !m.orphans || m.drift == 0 {
+		return
+	}
+	over := false
+	m.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) })
+	m.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusNotFound, Code: "Ecs.0114", Times: -1, Match: func(otctest.Request) bool { return !over }})
+	m.pass([]time.Duration{time.Minute, 25 * time.Minute, 39 * time.Minute}[n%3])
+	m.Set(func(k *otctest.Knobs) { k.Deny, over = nil, true })
 }
