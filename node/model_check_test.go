@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/netip"
 	"path"
@@ -68,7 +69,7 @@ func (m *model) pass(d time.Duration) {
 }
 
 func (m *model) anyLie() bool {
-	return slices.ContainsFunc(m.workers, func(w *actor) bool { return !w.lying.IsZero() })
+	return slices.ContainsFunc(m.workers, func(w *actor) bool { return len(w.lying) > 0 })
 }
 
 // look checks what must hold at any time.
@@ -102,54 +103,47 @@ func (m *model) excuse(p netip.Prefix, workers ...*actor) {
 	}
 }
 
-// checkHonest: nobody says for long that all is in sync when it is not.
+// checkHonest: nobody says for long that all is in sync when a table is not.
 func (m *model) checkHonest(w *actor) {
-	now := time.Now()
-	if !w.running || !w.Status().InSync {
-		w.synced, w.lying = time.Time{}, time.Time{}
-		return
-	}
-	if w.synced.IsZero() {
-		w.synced = now
-	}
-	lacks := m.lacks(w)
-	if lacks == "" {
-		w.lying = time.Time{}
-		return
-	}
-	if w.lying.IsZero() {
-		w.lying = now
-	}
 	m.mu.Lock()
-	trouble := w.trouble
+	trouble, confirmed := w.trouble, maps.Clone(w.confirmed)
 	m.mu.Unlock()
-	end := w.lying.Add(longestLie)
-	if w.lying.Sub(w.synced) <= 5*time.Second && m.staleReads() == 0 {
-		end = w.synced.Add(soon)
-	}
-	if now.After(end) && now.Sub(trouble) > longestLie {
-		m.problem("%s says that it is in sync since %s, but since %s %s", w.name, w.synced.Format("15:04:05"), w.lying.Format("15:04:05"), lacks)
-		w.lying = time.Time{}
+	for _, table := range m.tables {
+		lacks := m.lacks(w, table)
+		if lacks == "" || !w.running || !w.Status().InSync {
+			delete(w.lying, table)
+			continue
+		}
+		if w.lying[table].IsZero() {
+			w.lying[table] = time.Now()
+		}
+		end := w.lying[table].Add(longestLie)
+		if w.lying[table].Sub(confirmed[table]) < 9*time.Second && m.staleReads() == 0 {
+			end = confirmed[table].Add(soon)
+		}
+		if time.Now().After(end) && time.Since(trouble) > longestLie {
+			m.problem("%s says that it is in sync, but since %s %s", w.name, w.lying[table].Format("15:04:05"), lacks)
+			delete(w.lying, table)
+		}
 	}
 }
 
-// lacks says which route is wrong of those that a process must have brought about.
-func (m *model) lacks(w *actor) (lacks string) {
+// lacks says which route of a table is wrong of those that a process must have
+// brought about.
+func (m *model) lacks(w *actor, table string) (lacks string) {
 	if w.lagging || !w.there || !w.usable {
 		return ""
 	}
-	for _, table := range m.tables {
-		for _, p := range w.wants {
-			r, ok := m.at(table, p)
-			right := ok && r.Type == "ecs" && r.NextHop == w.id
-			at := place{table, p.String()}
-			since, excused := w.excused[at]
-			switch {
-			case right && excused && time.Since(since) > m.maxStale():
-				delete(w.excused, at)
-			case !right && !excused:
-				lacks = fmt.Sprintf("%v is %+v", at, r)
-			}
+	for _, p := range w.wants {
+		r, ok := m.at(table, p)
+		right := ok && r.Type == "ecs" && r.NextHop == w.id
+		at := place{table, p.String()}
+		since, excused := w.excused[at]
+		switch {
+		case right && excused && time.Since(since) > m.maxStale():
+			delete(w.excused, at)
+		case !right && !excused:
+			lacks = fmt.Sprintf("%v is %+v", at, r)
 		}
 	}
 	return lacks
@@ -285,7 +279,7 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 		resp.Body = io.NopCloser(io.MultiReader(bytes.NewReader(body), ending{err}))
 		if err == nil {
 			t.m.mu.Lock()
-			t.read[table], t.fresh[table] = body, time.Now()
+			t.reads(table, body)
 			t.m.mu.Unlock()
 		}
 	}
@@ -305,6 +299,20 @@ func (m *model) stirs() {
 	}
 }
 
+// reads notes what a worker has read, and when that first showed all it wants.
+func (t *tap) reads(table string, body []byte) {
+	t.read[table], t.fresh[table] = body, time.Now()
+	if !t.w.confirmed[table].IsZero() {
+		return
+	}
+	for _, p := range t.w.wants {
+		if !bytes.Contains(body, fmt.Appendf(nil, `"destination":%q,"nexthop":%q`, p, t.w.id)) {
+			return
+		}
+	}
+	t.w.confirmed[table] = time.Now()
+}
+
 // sends notes a PUT and judges it.
 func (t *tap) sends(table string, body []byte) {
 	var put order
@@ -313,6 +321,7 @@ func (t *tap) sends(table string, body []byte) {
 	defer t.m.mu.Unlock()
 	t.judge(table, body)
 	t.w.sent, t.fresh[table] = time.Now(), time.Time{}
+	delete(t.w.confirmed, table)
 	for _, r := range slices.Concat(put.RouteTable.Routes.Mod, put.RouteTable.Routes.Del) {
 		at := place{table, r.Destination}
 		t.m.flying[at] = time.Now()

@@ -85,7 +85,7 @@ func (m *model) tell(w *actor) {
 	}
 	if w.usable {
 		m.forget(w, w.wants...)
-		w.wants = w.has
+		m.wish(w, w.has)
 	}
 	if !w.usable {
 		m.keep(w)
@@ -94,16 +94,33 @@ func (m *model) tell(w *actor) {
 	w.show()
 }
 
+// wish sets what the process must bring about.
+func (m *model) wish(w *actor, wants []netip.Prefix) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !slices.Equal(w.wants, wants) {
+		clear(w.confirmed)
+	}
+	w.wants = wants
+}
+
 // keep notes which routes a bad annotation must not move.
 func (m *model) keep(w *actor) {
 	w.kept = map[place]bool{}
 	for _, p := range w.wants {
 		for _, table := range m.tables {
-			if r, ok := m.at(table, p); ok && r.NextHop == w.id {
+			if r, ok := m.at(table, p); ok && r.NextHop == w.id && !(w.skipped && m.inFlight(place{table, p.String()})) {
 				w.kept[place{table, p.String()}] = true
 			}
 		}
 	}
+}
+
+// inFlight reports whether a PUT that names a destination may still be executed.
+func (m *model) inFlight(at place) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return time.Since(m.flying[at]) <= latest
 }
 
 // at returns the route to a destination.
@@ -156,6 +173,7 @@ func (m *model) spoilAnnotation(w *actor, n int) {
 	}
 	bad := []string{"", "{", `{"default":[]}`, `{"default":"10.128.2.0"}`, `{"blue":["10.128.2.0/23"]}`, annotation("10.128.250.0/23", "10.128.4.0"), annotation("192.168.0.0/24"), annotation("0.0.0.0/0"), annotation("10.128.0.0/14")}
 	w.facts.Annotated, w.facts.Annotation, w.usable = n%9 > 0, bad[n%len(bad)], false
+	w.skipped = w.facts.Annotated && n%len(bad) > 5
 	m.tell(w)
 }
 
@@ -171,7 +189,7 @@ func (m *model) newServer(w *actor, n int) {
 		w.facts.UID += "+"
 	}
 	m.forget(w)
-	w.wants = nil
+	m.wish(w, nil)
 	m.tell(w)
 }
 
@@ -202,7 +220,7 @@ func (m *model) createNode(w *actor, n int) {
 		w.facts.UID += "'"
 	}
 	if n%4 > 0 || w.wants == nil {
-		w.wants = nil
+		m.wish(w, nil)
 		m.forget(w)
 	}
 	if n/4%2 == 0 && len(w.before) > 0 && !slices.ContainsFunc(w.before, func(p netip.Prefix) bool { return !m.isFree(w, p) }) {
@@ -231,7 +249,8 @@ func (m *model) crashes(w *actor, _ int) {
 func (m *model) starts(w *actor, _ int) {
 	m.crashes(w, 0)
 	w.start()
-	w.running, w.lagging, w.wants = true, false, nil
+	w.running, w.lagging = true, false
+	m.wish(w, nil)
 	m.forget(w)
 	if !w.there {
 		w.Observe(nil)

@@ -172,14 +172,17 @@ type actor struct {
 	usable  bool                  // its annotation is a good one
 	ever    map[netip.Prefix]bool // what the Node has been given at any time
 	excused map[place]time.Time   // others have meddled with it, then; being told is enough
+	skipped bool                  // its annotation is a bad one that makes the process look at nothing
 	kept    map[place]bool        // routes that must stay although the annotation is bad
 	leaves  bool                  // the process has to remove the routes of the deleted Node
 	births  int                   // of servers and Nodes, for new ids
 	before  []netip.Prefix        // what the Node had when it was deleted
-	synced  time.Time             // it has said so since; zero: it does not
-	lying   time.Time             // it has said so since without being right; zero: it does not
-	trouble time.Time             // until then it could not know better: calls failed, or were slow
-	sent    time.Time             // its last PUT
+	lying   map[string]time.Time  // it has said that it is in sync since, without being right in that table
+
+	// as the wire knows it, under the model's lock
+	confirmed map[string]time.Time // the first read of a table that shows all, since anything was told or written
+	trouble   time.Time            // until then it could not know better: calls failed, or were slow
+	sent      time.Time            // its last PUT
 }
 
 // run plays the sequence and returns what is wrong in the end, and the log.
@@ -213,7 +216,7 @@ func (m *model) begin() {
 	for n := range m.nodes {
 		w := &actor{agent: m.agent(n+1, tables, func(c *Config) {
 			c.DriftInterval, c.DriftRepair, c.OrphanCleanup, c.StartupJitter = m.drift, m.repair, m.orphans, time.Second
-		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}}
+		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}, lying: map[string]time.Time{}, confirmed: map[string]time.Time{}}
 		w.wire = &tap{m: m, w: w, read: map[string][]byte{}, fresh: map[string]time.Time{}}
 		m.forget(w)
 		m.take(w, subnetOf(n+1))
