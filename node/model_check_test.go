@@ -87,7 +87,7 @@ func (m *model) contend() {
 	for _, w := range m.workers {
 		for _, o := range m.workers {
 			for _, p := range w.wants {
-				if o != w && w.running && o.running && slices.Contains(o.wants, p) {
+				if o != w && w.running && o.running && (o.there || o.lagging) && slices.Contains(o.wants, p) {
 					m.excuse(p, w, o)
 				}
 			}
@@ -108,9 +108,11 @@ func (m *model) checkHonest(w *actor) {
 	m.mu.Lock()
 	trouble, confirmed := w.trouble, maps.Clone(w.confirmed)
 	m.mu.Unlock()
+	inSync := w.running && w.Status().InSync
+	w.knows = w.knows || inSync
 	for _, table := range m.tables {
 		lacks := m.lacks(w, table)
-		if lacks == "" || !w.running || !w.Status().InSync {
+		if lacks == "" || !inSync {
 			delete(w.lying, table)
 			continue
 		}
@@ -118,7 +120,7 @@ func (m *model) checkHonest(w *actor) {
 			w.lying[table] = time.Now()
 		}
 		end := w.lying[table].Add(longestLie)
-		if w.lying[table].Sub(confirmed[table]) < 9*time.Second && m.staleReads() == 0 {
+		if w.lying[table].Sub(confirmed[table]) < 9*time.Second && !m.stale {
 			end = confirmed[table].Add(soon)
 		}
 		if time.Now().After(end) && time.Since(trouble) > longestLie {
@@ -147,11 +149,6 @@ func (m *model) lacks(w *actor, table string) (lacks string) {
 		}
 	}
 	return lacks
-}
-
-func (m *model) staleReads() (d time.Duration) {
-	m.Set(func(k *otctest.Knobs) { d = k.StaleReads })
-	return d
 }
 
 func (m *model) checkForeign() {

@@ -180,6 +180,7 @@ func (m *model) spoilAnnotation(w *actor, n int) {
 // newServer replaces the server behind the Node; the Node says so.
 func (m *model) newServer(w *actor, n int) {
 	w.births++
+	w.knows = false
 	m.mu.Lock()
 	maps.DeleteFunc(m.foreign, func(_ place, r foreign) bool { return m.vanish && r.NextHop == w.id })
 	w.replace(ecsID(100*w.births + w.number()))
@@ -201,7 +202,7 @@ func (m *model) deleteNode(w *actor, _ int) {
 	}
 	w.there, w.has, w.before, w.kept = false, nil, w.has, map[place]bool{}
 	m.mu.Lock()
-	w.leaves = w.running && !w.lagging && w.usable && w.Status().InSync && len(w.wants) > 0 && (!m.tardy || time.Since(w.sent) > latest)
+	w.leaves = w.running && !w.lagging && w.knows && (!m.tardy || time.Since(w.sent) > latest)
 	m.mu.Unlock()
 	w.kube.set(false, nil)
 	if w.running && !w.lagging {
@@ -249,7 +250,7 @@ func (m *model) crashes(w *actor, _ int) {
 func (m *model) starts(w *actor, _ int) {
 	m.crashes(w, 0)
 	w.start()
-	w.running, w.lagging = true, false
+	w.running, w.lagging, w.knows = true, false, false
 	m.wish(w, nil)
 	m.forget(w)
 	if !w.there {
@@ -312,7 +313,7 @@ func (m *model) turn(_ *actor, n int) {
 	m.Set(func(k *otctest.Knobs) {
 		switch n % 9 {
 		case 0:
-			k.StaleReads = time.Duration(n) * time.Second % m.maxStale()
+			m.stale, k.StaleReads = true, time.Duration(n)*time.Second%m.maxStale()
 		case 1:
 			k.Writes = otctest.Limit{N: 3, Per: 5 * time.Minute}
 		case 2:

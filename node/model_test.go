@@ -143,6 +143,7 @@ type model struct {
 	workers []*actor
 	tables  []string
 
+	stale   bool          // reads have been stale
 	stir    chan struct{} // holds one value after a call
 	stirred time.Time     // when it last did, or a step was done
 
@@ -174,6 +175,7 @@ type actor struct {
 	excused map[place]time.Time   // others have meddled with it, then; being told is enough
 	skipped bool                  // its annotation is a bad one that makes the process look at nothing
 	kept    map[place]bool        // routes that must stay although the annotation is bad
+	knows   bool                  // the process has been in sync, so it knows the server
 	leaves  bool                  // the process has to remove the routes of the deleted Node
 	births  int                   // of servers and Nodes, for new ids
 	before  []netip.Prefix        // what the Node had when it was deleted
