@@ -22,6 +22,14 @@ func (w *world) late(a *agent, d time.Duration) {
 	w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Late: d, Match: func(r otctest.Request) bool { return r.Header.Get("User-Agent") == a.name }})
 }
 
+// forgets has the ECS service forget every server, until what it returns is called.
+func (w *world) forgets() (remember func()) {
+	over := false
+	w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) })
+	w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusNotFound, Code: "Ecs.0114", Times: -1, Match: func(otctest.Request) bool { return !over }})
+	return func() { w.Set(func(k *otctest.Knobs) { k.Deny, over = nil, true }) }
+}
+
 // lies reports whether a process that runs says that it is in sync although a table
 // lacks one of its routes.
 func (a *agent) lies() bool {
@@ -192,11 +200,9 @@ func handedOver(late time.Duration) (out []lateStory) {
 func orphanStories() []lateStory {
 	out := []lateStory{{"orphans: the ECS service forgets everything for 40 minutes", func(w *world, _, _ *agent) {
 		w.live(20 * time.Minute)
-		w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) })
-		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusNotFound, Code: "Ecs.0114", Times: -1})
+		remember := w.forgets()
 		w.live(40 * time.Minute)
-		w.Heal()
-		w.Set(func(k *otctest.Knobs) { k.Deny = nil })
+		remember()
 	}, []string{home, neighbor}}}
 	for _, slow := range []time.Duration{4 * time.Second, 15 * time.Second} {
 		const n, last = 40, "10.129.39.0/24"
