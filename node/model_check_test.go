@@ -12,7 +12,9 @@ import (
 // quiet ends all trouble and lets everything settle.
 func (m *model) quiet() {
 	m.Heal()
-	m.Set(func(k *otctest.Knobs) { k.StaleReads, k.Writes, k.Contended, k.ModMissing, k.Deny = 0, otctest.Limit{}, 0, 0, nil })
+	m.Set(func(k *otctest.Knobs) {
+		k.StaleReads, k.Writes, k.Contended, k.ModMissing, k.Deny = 0, otctest.Limit{}, 0, 0, nil
+	})
 	for _, w := range m.workers {
 		w.kube.set(w.there, nil)
 		switch {

@@ -104,23 +104,21 @@ func (m *model) wish(w *actor, wants []netip.Prefix) {
 	w.wants = wants
 }
 
-// keep notes which routes a bad annotation must not move.
+// keep notes which routes a bad annotation must not move. What a late PUT takes is put
+// back only by a process that has seen it and goes on looking.
 func (m *model) keep(w *actor) {
 	w.kept = map[place]bool{}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, p := range w.wants {
 		for _, table := range m.tables {
-			if r, ok := m.at(table, p); ok && r.NextHop == w.id && !(w.skipped && m.inFlight(place{table, p.String()})) {
-				w.kept[place{table, p.String()}] = true
+			at := place{table, p.String()}
+			looks := !w.skipped && !w.confirmed[table].IsZero()
+			if r, ok := m.at(table, p); ok && r.NextHop == w.id && (looks || time.Since(m.flying[at]) > latest) {
+				w.kept[at] = true
 			}
 		}
 	}
-}
-
-// inFlight reports whether a PUT that names a destination may still be executed.
-func (m *model) inFlight(at place) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return time.Since(m.flying[at]) <= latest
 }
 
 // at returns the route to a destination.
