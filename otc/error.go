@@ -22,7 +22,7 @@ type Error struct {
 	Code       string        // for example "VPC.2812"; "" if the body had none
 	Message    string        // the cloud's words, at most 300 bytes, secrets removed
 	RequestID  string        // for the provider's support; may be ""
-	RetryAfter time.Duration // what the answer asked for; 0: nothing
+	RetryAfter time.Duration // what the answer asked for, or until a login may be tried again; 0: nothing
 	Reaction   Reaction      // what may be done about it, by the policy table
 	Stale      bool          // the request did not fit what the table held; another read may cure it
 	Cure       string        // what a person can do; may be ""
@@ -75,8 +75,7 @@ func IsForbidden(err error) bool {
 	return ok && e.Status == http.StatusForbidden
 }
 
-// RetryAfter returns how long the answer behind err asks to wait, at most one
-// hour; 0 if it asks for nothing.
+// RetryAfter returns how long err asks to wait, at most one hour; 0: not at all.
 func RetryAfter(err error) time.Duration {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {

@@ -96,7 +96,7 @@ func (r *resetter) serveHTTP2(in io.Reader, out io.Writer) {
 // http repeats it over HTTP/2, thousands of times.
 func TestNothingIsSentTwice(t *testing.T) {
 	cloud := otctest.New()
-	s := newSocket(t, cloud, false)
+	s := newSocket(t, cloud)
 	for _, goAway := range []bool{false, true} {
 		for op, change := range map[string]func(*Config, string){
 			"login": func(c *Config, url string) { c.AuthURL = url + "/v3" },

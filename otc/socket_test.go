@@ -23,10 +23,9 @@ type socket struct {
 	conns int
 }
 
-func newSocket(t *testing.T, cloud http.Handler, http2 bool) *socket {
+func newSocket(t *testing.T, cloud http.Handler) *socket {
 	s := &socket{Server: httptest.NewUnstartedServer(cloud)}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.EnableHTTP2 = http2
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -51,50 +50,47 @@ func (s *socket) overSocket(c *Config) {
 }
 
 func TestOneConnection(t *testing.T) {
-	for _, http2 := range []bool{false, true} {
-		cloud := otctest.New()
-		s := newSocket(t, cloud, http2)
-		w := newWorld(t, s.overSocket)
-		cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 20 << 10 })
-		for range 10 {
-			w.mustRead()
-			if err := w.write(); err != nil && !strings.Contains(err.Error(), "VPC.2812") {
-				t.Errorf("got %v", err)
-			}
-			if _, err := w.client.Server(t.Context(), one); !IsNotFound(err) {
-				t.Errorf("got %v, want no such server", err)
-			}
-		}
-		cloud.RevokeTokens()
+	cloud := otctest.New()
+	s := newSocket(t, cloud)
+	w := newWorld(t, s.overSocket)
+	cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 20 << 10 })
+	for range 10 {
 		w.mustRead()
-		if n := cloud.Count(""); n != 1+30+3 {
-			t.Errorf("got %d requests, want 34", n)
+		if err := w.write(); err != nil && !strings.Contains(err.Error(), "VPC.2812") {
+			t.Errorf("got %v", err)
 		}
-		if s.conns != 1 {
-			t.Errorf("HTTP/2 %v: got %d connections, want 1 for all calls", http2, s.conns)
+		if _, err := w.client.Server(t.Context(), one); !IsNotFound(err) {
+			t.Errorf("got %v, want no such server", err)
 		}
+	}
+	cloud.RevokeTokens()
+	w.mustRead()
+	if n := cloud.Count(""); n != 1+30+3 {
+		t.Errorf("got %d requests, want 34", n)
+	}
+	if s.conns != 1 {
+		t.Errorf("got %d connections, want 1 for all calls", s.conns)
 	}
 }
 
-// Package http repeats some requests by itself; a PUT must not be one of them.
+// Package http repeats some requests by itself on a connection that it has used
+// before; a PUT must not be one of them.
 func TestWriteIsNotRepeatedOverASocket(t *testing.T) {
-	for _, http2 := range []bool{false, true} {
-		cloud := otctest.New()
-		w := newWorld(t, newSocket(t, cloud, http2).overSocket)
-		w.mustRead()
-		cloud.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Applied: true, Reset: true, Times: -1})
-		if e := asError(t, w.write()); e.Reaction != Transient || e.Status != 0 {
-			t.Errorf("got %v, want a lost connection", e)
-		}
-		if n := cloud.Count(otctest.OpTableUpdate); n != 1 {
-			t.Errorf("HTTP/2 %v: got %d PUTs, want 1", http2, n)
-		}
+	cloud := otctest.New()
+	w := newWorld(t, newSocket(t, cloud).overSocket)
+	w.mustRead()
+	cloud.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Applied: true, Reset: true, Times: -1})
+	if e := asError(t, w.write()); e.Reaction != Transient || e.Status != 0 {
+		t.Errorf("got %v, want a lost connection", e)
+	}
+	if n := cloud.Count(otctest.OpTableUpdate); n != 1 {
+		t.Errorf("got %d PUTs, want 1", n)
 	}
 }
 
 func TestCertificates(t *testing.T) {
 	cloud := otctest.New()
-	s := newSocket(t, cloud, false)
+	s := newSocket(t, cloud)
 	for _, tt := range []struct {
 		name   string
 		change func(*Config)
@@ -117,7 +113,7 @@ func TestCertificates(t *testing.T) {
 
 // A certificate does not get better by asking again.
 func TestBadCertificateOnRead(t *testing.T) {
-	good, bad := newSocket(t, otctest.New(), false), newSocket(t, otctest.New(), false)
+	good, bad := newSocket(t, otctest.New()), newSocket(t, otctest.New())
 	w := newWorld(t, good.overSocket, func(c *Config) {
 		c.VPCEndpoint = strings.Replace(bad.URL, "127.0.0.1", "localhost", 1)
 	})
