@@ -183,7 +183,7 @@ type actor struct {
 
 	// as the wire knows it, under the model's lock
 	confirmed map[string]time.Time // the first read of a table that shows all, since anything was told or written
-	trouble   time.Time            // until then it could not know better: calls failed, or were slow
+	trouble   time.Time            // the last call that failed, or was slow
 	sent      time.Time            // its last PUT
 }
 

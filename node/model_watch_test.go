@@ -9,10 +9,9 @@ import (
 )
 
 const (
-	latest    = 65 * time.Second // after it was sent, a PUT is executed or never
-	soon      = 30 * time.Second // what is lost within 10 s is put back, or owned up to, by then
-	slowCall  = 5 * time.Second
-	lockedOut = 20 * time.Minute // after a refused login nothing is read
+	latest   = 65 * time.Second // after it was sent, a PUT is executed or never
+	soon     = 30 * time.Second // what is lost within 10 s is put back, or owned up to, by then; unless calls fail
+	slowCall = 5 * time.Second  // as good as failed
 )
 
 // pass lets d pass, and looks every five seconds while anything goes on.
@@ -89,10 +88,10 @@ func (m *model) checkHonest(w *actor) {
 			w.lying[table] = time.Now()
 		}
 		end := w.lying[table].Add(longestLie)
-		if w.lying[table].Sub(confirmed[table]) < 9*time.Second && !m.stale {
+		if w.lying[table].Sub(confirmed[table]) < 9*time.Second && !m.stale && time.Since(trouble) > longestLie {
 			end = confirmed[table].Add(soon)
 		}
-		if time.Now().After(end) && time.Since(trouble) > longestLie {
+		if time.Now().After(end) {
 			m.problem("%s says that it is in sync, but since %s %s", w.name, w.lying[table].Format("15:04:05"), lacks)
 			delete(w.lying, table)
 		}

@@ -41,8 +41,10 @@ func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
 	if ok && good && r.Method == http.MethodGet {
 		good = t.reads(table, resp)
 	}
-	if login := r.Method == http.MethodPost; login || !good || time.Since(began) > slowCall {
-		t.fails(login && err == nil && resp.StatusCode/100 == 4)
+	if !good || time.Since(began) > slowCall {
+		t.m.mu.Lock()
+		t.w.trouble = time.Now()
+		t.m.mu.Unlock()
 	}
 	t.m.stirs()
 	return resp, err
@@ -80,16 +82,6 @@ func (t *tap) reads(table string, resp *http.Response) bool {
 type ending struct{ err error }
 
 func (e ending) Read([]byte) (int, error) { return 0, cmp.Or(e.err, io.EOF) }
-
-// fails notes that a worker could not ask until now, or had to wait for the answer.
-func (t *tap) fails(loginRefused bool) {
-	t.m.mu.Lock()
-	defer t.m.mu.Unlock()
-	t.w.trouble = time.Now()
-	if loginRefused {
-		t.w.trouble = time.Now().Add(lockedOut)
-	}
-}
 
 // sends notes a PUT and judges it.
 func (t *tap) sends(table string, body []byte) {
