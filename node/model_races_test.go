@@ -94,11 +94,15 @@ func (m *model) killed(w *actor, n int) {
 	m.starts(w, 0)
 }
 
-// amnesia is the ECS service forgetting every server for a while; what comes next
-// happens then, or after it.
-func (m *model) amnesia(_ *actor, n int) {
+// amnesia is the ECS service forgetting every server for a while, perhaps one that is
+// nobody's Node any more and lives; what comes next happens then, or after it.
+func (m *model) amnesia(w *actor, n int) {
 	if !m.orphans || m.drift == 0 {
 		return
+	}
+	if n/6%2 == 0 {
+		m.crashes(w, 0)
+		m.deleteNode(w, 0)
 	}
 	lasts := []time.Duration{time.Minute, 25 * time.Minute, 39 * time.Minute}[n%3]
 	time.AfterFunc(lasts, m.forgets())

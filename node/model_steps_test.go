@@ -213,7 +213,9 @@ func (m *model) createNode(w *actor, n int) {
 	if w.there {
 		return
 	}
-	w.there, w.births = true, w.births+1
+	m.mu.Lock()
+	w.there, w.births, w.created = true, w.births+1, time.Now()
+	m.mu.Unlock()
 	w.kube.set(true, nil)
 	if n%4 > 0 {
 		w.facts.UID += "'"

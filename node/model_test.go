@@ -184,6 +184,7 @@ type actor struct {
 	// as the wire knows it, under the model's lock
 	confirmed map[string]time.Time // the first read of a table that shows all, since anything was told or written
 	trouble   time.Time            // the last call that failed, or was slow
+	created   time.Time            // the Node, again
 	sent      time.Time            // its last PUT
 }
 

@@ -153,7 +153,11 @@ func (t *tap) judge(table string, body []byte) {
 	}
 }
 
-// orphan reports whether a route may be deleted because its server is gone.
+// orphan reports whether a route may be deleted because its server and its Node are
+// gone. Who looks for the Node may do so a while before the PUT.
 func (t *tap) orphan(r otctest.Route) bool {
-	return t.m.orphans && strings.HasPrefix(r.Description, Mark) && r.NextHop != otherID && !t.m.alive(r.NextHop)
+	name, marked := strings.CutPrefix(r.Description, Mark+": ")
+	return t.m.orphans && marked && r.NextHop != otherID && !slices.ContainsFunc(t.m.workers, func(w *actor) bool {
+		return w.id == r.NextHop || w.name == name && w.kube.isThere() && time.Since(w.created) > time.Minute
+	})
 }
