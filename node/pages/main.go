@@ -86,15 +86,7 @@ func look(ctx context.Context, b *browser, bin, picture string, s situation) (fa
 	if err != nil {
 		return nil, err
 	}
-	err = p.Until(ctx, "the first read", func() bool {
-		status, page := w.Fetch("/")
-		return status == http.StatusOK && !strings.Contains(page, "none yet")
-	})
-	if err == nil && s.then != nil {
-		s.then(w)
-		err = p.Until(ctx, s.until, func() bool { _, page := w.Fetch("/"); return strings.Contains(page, s.until) })
-	}
-	if err == nil {
+	if err = s.comesAbout(ctx, w, p); err == nil {
 		faults, err = examine(ctx, b, w, picture, s)
 	}
 	if _, stopErr := p.Stop(); err == nil {
@@ -105,6 +97,23 @@ func look(ctx context.Context, b *browser, bin, picture string, s situation) (fa
 		return append(faults, gone...), err
 	}
 	return faults, err
+}
+
+// comesAbout returns when the page shows the situation.
+func (s situation) comesAbout(ctx context.Context, w *stage.World, p *stage.Program) error {
+	says := func(words string) error {
+		return p.Until(ctx, words, func() bool {
+			status, page := w.Fetch("/")
+			return status == http.StatusOK && strings.Contains(page, words)
+		})
+	}
+	if s.then != nil {
+		if err := says("confirmed"); err != nil {
+			return err
+		}
+		s.then(w)
+	}
+	return says(s.until)
 }
 
 // A sight is what the browser makes of the page.
