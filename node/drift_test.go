@@ -62,6 +62,13 @@ func TestDrift(t *testing.T) {
 					if _, conflicts, drift := a.counts.state(); drift != tt.drift || conflicts != 0 {
 						t.Errorf("drift %d, conflicts %d; want %d, 0", drift, conflicts, tt.drift)
 					}
+					hint := hintDrift
+					if tt.put == "" {
+						hint = hintShadow
+					}
+					if got := a.Status().Reasons[0].Hint; got != hint {
+						t.Errorf("got the hint %q, want %q", got, hint)
+					}
 					w.pass(24 * time.Hour)
 					a.wantTold(1, "warning", tt.told)
 					w.wantPuts()

@@ -16,6 +16,7 @@ const waitingForAPI = "waiting for the Kubernetes API"
 const (
 	hintConflict = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
 	hintDrift    = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
+	hintShadow   = "remove the more specific route, or the VPC subnet that overlaps the pod subnet, in the OTC console: this program touches neither"
 	hintAbsent   = "is NODE_NAME right?"
 )
 
@@ -109,6 +110,8 @@ func (t *table) hint(cfg *Config) string {
 	switch {
 	case t.condition == conflicted:
 		return hintConflict
+	case t.condition == drifted && !t.plan.lacks():
+		return hintShadow
 	case t.condition == drifted && !t.writes(cfg):
 		return hintDrift
 	}
