@@ -1,8 +1,8 @@
 // Command pages looks at the status page of the real program in a real browser,
-// in the situations that an operator should recognise at a glance: in sync, a
-// conflict, a refused login, a dry run. It checks what a reader sees, that the page
-// tells no secret, runs no script, asks nobody else for anything and fits a phone,
-// and leaves pictures of it for people.
+// in the situations that an operator should recognise at a glance, such as a conflict
+// or a refused login. It checks what a reader sees, that the page tells no secret, runs
+// no script but its own, asks nobody else for anything, fits a phone and lets an id be
+// copied while it reads itself again. It leaves pictures of it for people.
 //
 // It ends with status 1 if something is not as it should be.
 package main

@@ -75,6 +75,18 @@ func situations() []situation {
 		see: []string{"! Not in sync ready Route table rtb-netops: drifted: nat route 10.128.4.128/25 → " + natID + " takes its traffic", "Do: ",
 			"! warning", "DRIFT_CHECK_INTERVAL 10s"},
 	}, {
+		name:  "no-api-server",
+		set:   func(w *stage.World) { w.Kube.Close() },
+		until: "cannot watch",
+		see: []string{"✗ Not in sync not ready cannot watch node worker-1", "Do: check the API server and the way to it", "Instance not found yet Pod subnets none yet",
+			"Last read none yet Next read none planned"},
+	}, {
+		name:  "api-server-lost",
+		set:   func(w *stage.World) { w.Annotate(subnet) },
+		then:  func(w *stage.World) { w.Kube.Close() },
+		until: "cannot watch",
+		see:   []string{"✓ In sync ready cannot watch node worker-1", "Do: check the API server and the way to it all routes are confirmed", "✓ as wanted"},
+	}, {
 		name:  "login-refused",
 		until: "login refused",
 		set: func(w *stage.World) {
