@@ -1,86 +1,73 @@
 package node_test
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
 
-// TestReadmeNeverTouches: each sentence about what is never touched names tests,
-// and they exist.
-func TestReadmeNeverTouches(t *testing.T) {
-	exists := map[string]bool{}
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if d != nil && d.IsDir() && slices.Contains([]string{".git", ".cache", "vendor", "dist", "e2e"}, d.Name()) {
-			return fs.SkipDir
-		}
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(b), -1) {
-			exists[m[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+// anchors returns what the headings of a page may be linked by.
+func anchors(t *testing.T, page string) map[string]bool {
+	all := map[string]bool{"": true}
+	for _, heading := range matches(`(?m)^#+ (.*)$`, read(t, page)) {
+		s := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(heading), "")
+		all[strings.ReplaceAll(s, " ", "-")] = true
 	}
-	sentences := 0
-	for line := range strings.Lines(section(t, "## What it will never touch")) {
-		if !strings.HasPrefix(line, "- ") {
-			continue
-		}
-		sentences++
-		named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllStringSubmatch(line, -1)
-		if len(named) == 0 {
-			t.Errorf("no test holds: %s", line)
-		}
-		for _, m := range named {
-			if !exists[m[1]] {
-				t.Errorf("there is no %s, want the test that holds: %s", m[1], line)
+	return all
+}
+
+// TestReadmeLinks: what the pages link to is there, and so are the files that
+// they name between backquotes or in a picture. The first page is short.
+func TestReadmeLinks(t *testing.T) {
+	const named = `(?m)(?:^|[ (\x60])((?:otc|node|metrics|\.make|\.ci)/[\w./]*\w|main\.go|manifests\.yaml|Makefile|LICENSE)`
+	for _, page := range pages {
+		text := read(t, page)
+		for _, link := range matches(`\]\(([^):]*)\)`, text) {
+			path, anchor, _ := strings.Cut(link, "#")
+			target := page
+			if path != "" {
+				target = filepath.Join(filepath.Dir(page), path)
+			}
+			info, err := os.Stat(filepath.Join("..", target))
+			if err != nil || !filepath.IsLocal(target) || !info.IsDir() && !anchors(t, target)[anchor] {
+				t.Errorf("%s: %s leads nowhere", page, link)
 			}
 		}
+		for _, name := range matches(named, text) {
+			if _, err := os.Stat(filepath.Join("..", name)); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+		if m := regexp.MustCompile(`/work\b|/tmp\b|/root\b|/home\b`).FindString(text); m != "" {
+			t.Errorf("%s holds the path %s", page, m)
+		}
 	}
-	if sentences < 6 {
-		t.Errorf("%d sentences, want those of R1 to R3 at least", sentences)
+	if n := strings.Count(read(t, "README.md"), "\n"); n > 250 {
+		t.Errorf("README.md has %d lines, want 250 at most: the rest belongs beside its code", n)
 	}
 }
 
-// TestReadmeLinks: anchors, files and kubectl commands are there, and no path of
-// somebody's machine.
-func TestReadmeLinks(t *testing.T) {
-	text := read(t, "README.md")
-	anchors := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		s := regexp.MustCompile(`[^a-z0-9 -]`).ReplaceAllString(strings.ToLower(m[1]), "")
-		anchors[strings.ReplaceAll(s, " ", "-")] = true
-	}
-	for _, m := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(text, -1) {
-		if !anchors[m[1]] {
-			t.Errorf("no heading for #%s", m[1])
+// TestReadmeNeverTouches: each sentence about what is never touched names tests,
+// and they exist.
+func TestReadmeNeverTouches(t *testing.T) {
+	tests := ""
+	for _, pattern := range []string{"../*_test.go", "../*/*_test.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			tests += read(t, file[len("../"):])
 		}
 	}
-	paths := regexp.MustCompile(`(?:^|[ (])((?:otc|node|metrics|\.make)/[\w./]*|(?:main\.go|manifests\.yaml|Makefile|LICENSE))`)
-	for _, line := range slices.Concat(code(t, ""), code(t, "text")) {
-		for _, m := range paths.FindAllStringSubmatch(line, -1) {
-			if _, err := os.Stat(filepath.Join("..", m[1])); err != nil {
-				t.Error(err)
+	for line := range strings.Lines(below(t, "node/README.md", "## What it will never touch")) {
+		named := matches("`((?:Test|Fuzz)\\w+)`", line)
+		if strings.HasPrefix(line, "- ") && named == nil {
+			t.Errorf("no test holds: %s", line)
+		}
+		for _, name := range named {
+			if !strings.Contains(tests, "\nfunc "+name+"(") {
+				t.Errorf("there is no %s, want the test that holds: %s", name, line)
 			}
 		}
-	}
-	scripts := read(t, "manifests.yaml") + read(t, "metrics/alerts.yaml") + read(t, ".make/wait") + read(t, ".make/values.sh")
-	for _, line := range code(t, "") {
-		m := regexp.MustCompile(`^(?:kubectl|oc) (?:-n otc-route-manager )?([a-z]+ [\w./-]+)`).FindStringSubmatch(line)
-		if m != nil && !strings.Contains(scripts, m[1]) {
-			t.Errorf("%s: nothing else names this command", line)
-		}
-	}
-	if m := regexp.MustCompile(`\.\./|/work\b|/tmp\b|/root\b|/home\b`).FindString(text); m != "" {
-		t.Errorf("README.md holds the path %s", m)
 	}
 }

@@ -1,10 +1,6 @@
 package node_test
 
 import (
-	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +12,11 @@ import (
 
 	"otc-route-manager/node"
 	"otc-route-manager/node/config"
+	"otc-route-manager/otc"
 )
+
+// pages are the project's documents.
+var pages = []string{"README.md", "node/README.md", "otc/README.md", "metrics/README.md"}
 
 // read returns a file of the project, as its top level names it.
 func read(t *testing.T, path string) string {
@@ -28,105 +28,73 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-// section returns the part of README.md below a heading, up to the next one of
-// the same level.
-func section(t *testing.T, heading string) string {
+// below returns the part of a page below a heading, up to the next one.
+func below(t *testing.T, page, heading string) string {
 	t.Helper()
-	level, _, _ := strings.Cut(heading, " ")
-	_, part, found := strings.Cut(read(t, "README.md"), "\n"+heading+"\n")
-	if !found {
-		t.Fatalf("README.md has no %q", heading)
-	}
-	part, _, _ = strings.Cut(part, "\n"+level+" ")
+	_, part, _ := strings.Cut(read(t, page), "\n"+heading+"\n")
+	part, _, _ = strings.Cut(part, "\n#")
 	return part
 }
 
-// rows returns the cells of all rows of the tables in text that begin with a
-// word between backquotes.
-func rows(text string) (all [][]string) {
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(line); strings.HasPrefix(line, "| `") {
-			all = append(all, strings.Split(strings.Trim(line, "| "), " | "))
-		}
-	}
-	return all
-}
-
-var span = regexp.MustCompile("`([^`\n]+)`")
-
-// spans returns what stands between backquotes.
-func spans(text string) (all []string) {
-	for _, m := range span.FindAllStringSubmatch(text, -1) {
+// matches returns what the group of an expression matches.
+func matches(expression, text string) (all []string) {
+	for _, m := range regexp.MustCompile(expression).FindAllStringSubmatch(text, -1) {
 		all = append(all, m[1])
 	}
 	return all
 }
 
-// code returns the README's code: the lines of its blocks of one kind, or what
-// stands between backquotes.
-func code(t *testing.T, kind string) []string {
-	text := read(t, "README.md")
-	blocks := regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```$")
-	if kind == "" {
-		return spans(blocks.ReplaceAllString(text, ""))
-	}
-	var all []string
-	for _, m := range blocks.FindAllStringSubmatch(text, -1) {
-		if m[1] == kind {
-			all = append(all, strings.Split(strings.TrimSpace(m[2]), "\n")...)
+const span = "`([^`\n]+)`" // what stands between backquotes
+
+// cells returns the first column of a table, name by name, with the second: the
+// value of that name if it has one for each, else its text.
+func cells(text string) map[string]string {
+	all := map[string]string{}
+	for line := range strings.Lines(text) {
+		row := strings.Split(line, " | ")
+		if !strings.HasPrefix(line, "| `") || len(row) < 2 {
+			continue
+		}
+		names, values := matches(span, row[0]), matches(span, row[1])
+		for i, name := range names {
+			all[name] = strings.TrimRight(row[1], " |\n")
+			if len(values) == len(names) {
+				all[name] = values[i]
+			}
 		}
 	}
 	return all
 }
 
-// sources parses the program's files, without tests and pretend worlds.
-func sources(t *testing.T, folders ...string) (files []*ast.File) {
+// same fails the test unless a page has all that is wanted and nothing else, with
+// the value that is wanted, if one is.
+func same(t *testing.T, page string, got, want map[string]string) {
 	t.Helper()
-	for _, folder := range folders {
-		paths, err := filepath.Glob(filepath.Join("..", folder, "*.go"))
-		if err != nil || len(paths) == 0 {
-			t.Fatalf("%s: %v, %v", folder, paths, err)
-		}
-		for _, path := range paths {
-			if strings.HasSuffix(path, "_test.go") {
-				continue
-			}
-			f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files = append(files, f)
+	for name, value := range want {
+		if is, ok := got[name]; !ok {
+			t.Errorf("%s lacks %s", page, name)
+		} else if value != "" && is != value {
+			t.Errorf("%s says %q of %s, want %q", page, is, name, value)
 		}
 	}
-	return files
-}
-
-// literal returns the value of a string literal, or "".
-func literal(e ast.Node) string {
-	if b, ok := e.(*ast.BasicLit); ok && b.Kind == token.STRING {
-		s, _ := strconv.Unquote(b.Value)
-		return s
-	}
-	return ""
-}
-
-// same fails the test unless both have the same keys with the same values.
-func same(t *testing.T, what string, readme, source map[string]string) {
-	t.Helper()
-	for _, name := range slices.Sorted(maps.Keys(source)) {
-		if got, ok := readme[name]; !ok || got != source[name] {
-			t.Errorf("%s %s: README.md says %q, want %q", what, name, got, source[name])
-		}
-	}
-	for name := range readme {
-		if _, ok := source[name]; !ok {
-			t.Errorf("%s %s: in README.md, but not in the code", what, name)
+	for name := range got {
+		if _, ok := want[name]; !ok {
+			t.Errorf("%s names %s, which is not there", page, name)
 		}
 	}
 }
 
-// variables returns the settings, each with its default or "required".
-func variables() map[string]string {
+// set returns names without values.
+func set(names ...string) map[string]string {
+	all := map[string]string{}
+	for _, name := range names {
+		all[name] = ""
+	}
+	return all
+}
+
+// settings returns each setting with its default, or "required".
+func settings() map[string]string {
 	all := map[string]string{}
 	for _, s := range config.Settings() {
 		all[s.Name] = s.Default
@@ -137,84 +105,39 @@ func variables() map[string]string {
 	return all
 }
 
-func TestReadmeSettings(t *testing.T) {
-	want, got := variables(), map[string]string{}
-	for _, row := range rows(section(t, "## Settings")) {
-		name := spans(row[0])[0]
-		got[name] = strings.Trim(row[1], "`")
-		if want[name] == "" { // an override, or a second name
-			got[name] = ""
-		}
+// TestReadmeTables: these tables say what the program's own say.
+func TestReadmeTables(t *testing.T) {
+	codes := map[string]string{}
+	for _, e := range config.ExitCodes() {
+		codes[strconv.Itoa(e.Code)] = e.Meaning
 	}
-	same(t, "variable", got, want)
+	permissions := set(slices.Collect(maps.Values(otc.Permissions()))...)
+	for heading, want := range map[string]map[string]string{
+		"## Settings": settings(), "### Exit codes": codes, "### Events": set(node.Reasons()...), "## Permissions": permissions,
+	} {
+		same(t, heading, cells(below(t, "README.md", heading)+below(t, "node/README.md", heading)), want)
+	}
+	same(t, "the policy", set(matches(`"(\w+:\w+:\w+)"`, below(t, "README.md", "## Permissions"))...), permissions)
 }
 
-// TestReadmeTargets: every command that the README names with make is a target,
-// and every target is named.
+// TestReadmeTargets: what a page has make do is a target, every target is named,
+// and what is set before or behind it is read.
 func TestReadmeTargets(t *testing.T) {
 	makefile := read(t, "Makefile")
-	want, got := map[string]string{}, map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## `).FindAllStringSubmatch(makefile, -1) {
-		want[m[1]] = ""
-	}
-	got["help"] = "" // what make alone does
-	for _, line := range slices.Concat(code(t, ""), code(t, "sh")) {
-		line, _, _ = strings.Cut(line, "#")
-		_, arguments, found := strings.Cut(" "+line+" ", " make ")
-		for _, word := range strings.Fields(arguments) {
-			if found && !strings.Contains(word, "=") {
-				got[word] = ""
-			}
-		}
-		for _, m := range regexp.MustCompile(`\b([A-Z][A-Z_]+)=`).FindAllStringSubmatch(line, -1) {
-			ours := m[1] == "ONCE" || strings.Contains(makefile, "\n"+m[1]+" ?=")
-			if _, setting := variables()[m[1]]; !ours && !setting {
-				t.Errorf("README.md sets %s, which nothing reads", m[1])
+	got := set("help") // which make alone does
+	for _, page := range pages {
+		for _, command := range matches("(?m)(?:`|^)((?:[A-Z_]+=\\S+ )*make [^`#\n]+)", read(t, page)) {
+			for _, word := range strings.Fields(command) {
+				name, _, isSet := strings.Cut(word, "=")
+				_, isSetting := settings()[name]
+				switch {
+				case !isSet && word != "make":
+					got[word] = ""
+				case isSet && name != "ONCE" && !isSetting && !strings.Contains(makefile, "\n"+name+" ?="):
+					t.Errorf("%s sets %s, which nothing reads", page, name)
+				}
 			}
 		}
 	}
-	same(t, "target", got, want)
-}
-
-func TestReadmeEvents(t *testing.T) {
-	want, got := map[string]string{}, map[string]string{}
-	for _, reason := range node.Reasons() {
-		want[reason] = ""
-	}
-	for _, row := range rows(section(t, "## Events")) {
-		got[spans(row[0])[0]] = ""
-	}
-	same(t, "Event", got, want)
-}
-
-// TestReadmePermissions: the policy in the README is what the calls need.
-func TestReadmePermissions(t *testing.T) {
-	action := regexp.MustCompile(`^(vpc|ecs):\w+:\w+$`)
-	want, got, policy := map[string]string{}, map[string]string{}, map[string]string{}
-	for _, f := range sources(t, "otc") {
-		ast.Inspect(f, func(n ast.Node) bool {
-			if s := literal(n); action.MatchString(s) {
-				want[s] = ""
-			}
-			return true
-		})
-	}
-	for _, row := range rows(section(t, "## Permissions")) {
-		got[spans(row[0])[0]] = ""
-	}
-	same(t, "permission", got, want)
-	var document struct {
-		Version   string
-		Statement []struct {
-			Effect string
-			Action []string
-		}
-	}
-	if err := json.Unmarshal([]byte(strings.Join(code(t, "json"), "\n")), &document); err != nil {
-		t.Fatal(err)
-	}
-	for _, a := range document.Statement[0].Action {
-		policy[a] = ""
-	}
-	same(t, "policy", policy, want)
+	same(t, "the documentation", got, set(matches(`(?m)^([a-z0-9-]+):.*## `, makefile)...))
 }
