@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"otc-route-manager/node/e2e/controlplane"
 )
@@ -28,6 +29,7 @@ func TestManifests(t *testing.T) {
 	t.Run("WithoutServiceMonitorCRD", func(t *testing.T) { testWithoutCRD(t, plane) })
 	t.Run("WithServiceMonitorCRD", func(t *testing.T) { testWithCRD(t, plane) })
 	t.Run("StrictlyValid", func(t *testing.T) { testStrict(t, plane) })
+	t.Run("Rollout", func(t *testing.T) { testRollout(t, daemonSet(t, plane)) })
 	t.Run("RestrictedNamespaceAdmitsThePods", func(t *testing.T) { testRestricted(t, plane) })
 	t.Run("RestrictedNamespaceRefusesLess", func(t *testing.T) { testLess(t, plane) })
 }
@@ -89,6 +91,17 @@ func testStrict(t *testing.T, plane *controlplane.ControlPlane) {
 	}
 	if strings.Contains(out.Stderr, "would violate PodSecurity") {
 		t.Errorf("kubectl warns:\n%s", out.Stderr)
+	}
+}
+
+// testRollout: five refused logins lock the user, and each new pod logs in; a pod that is healthy is
+// not asked before it can be ready.
+func testRollout(t *testing.T, ds *appsv1.DaemonSet) {
+	if got := ds.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable; got.Type != intstr.Int || got.IntVal < 1 || got.IntVal > 4 {
+		t.Errorf("maxUnavailable %v, want a number of at most 4", got)
+	}
+	if got := ds.Spec.Template.Spec.Containers[0].ReadinessProbe.InitialDelaySeconds; got <= 5 {
+		t.Errorf("readiness is asked for after %d s, want more than the longest STARTUP_JITTER that is the default, 5 s", got)
 	}
 }
 

@@ -88,7 +88,7 @@ func testOwnNode(t *testing.T, w *worker) {
 func testRefused(t *testing.T, plane *controlplane.ControlPlane) {
 	want := []string{
 		"cluster get nodes", "cluster list nodes", "cluster watch nodes",
-		"default create events", "default patch events",
+		"default create events",
 		// What every account may: ask who it is and what it may.
 		"cluster create selfsubjectaccessreviews.authorization.k8s.io",
 		"cluster create selfsubjectreviews.authentication.k8s.io",
