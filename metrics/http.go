@@ -17,8 +17,10 @@ import (
 // Nothing can be changed through it.
 //
 // /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
-// readiness: 200 or 503 with the reasons of status. Both functions are called
-// for each request, concurrently, and must return at once.
+// readiness: 200 or 503 with the reasons of status. /health?status=1 says the
+// same and whether the Node is in sync, always with 200: `kubectl get --raw`
+// drops the body of a 503. Both functions are called for each request,
+// concurrently, and must return at once.
 func (m *Metrics) Handler(status func() status.Status, alive func() error) http.Handler {
 	page := newPage()
 	mux := http.NewServeMux()
@@ -28,7 +30,11 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 		MaxRequestsInFlight: 10,
 	}))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		if asksReady(r) {
+		if asks(r, "status") {
+			answer(w, true, statusLine(status()))
+			return
+		}
+		if asks(r, "ready") {
 			s := status()
 			answer(w, s.Ready, readyReason(s))
 			return
@@ -73,12 +79,18 @@ func secured(h http.Handler) http.Handler {
 	})
 }
 
-// asksReady reports whether the query asks for readiness: ready=1, but ready=true
+// asks reports whether the query asks for what is named: ready=1, but ready=true
 // and a bare ready too, so that no spelling of the wish gets liveness.
-func asksReady(r *http.Request) bool {
+func asks(r *http.Request, name string) bool {
 	query := r.URL.Query()
-	ready, err := strconv.ParseBool(query.Get("ready"))
-	return query.Has("ready") && (ready || err != nil)
+	wish, err := strconv.ParseBool(query.Get(name))
+	return query.Has(name) && (wish || err != nil)
+}
+
+// statusLine is "(not )ready, (not )in sync: REASONS".
+func statusLine(s status.Status) string {
+	not := map[bool]string{false: "not "}
+	return not[s.Ready] + "ready, " + not[s.InSync] + "in sync: " + readyReason(s)
 }
 
 func readyReason(s status.Status) string {

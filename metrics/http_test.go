@@ -55,6 +55,9 @@ func TestHealth(t *testing.T) {
 		{"not ready without a reason", status.Status{}, nil, "/health?ready=1", 503, "not ready"},
 		{"ready=true", failing, nil, "/health?ready=true", 503, "login refused by OTC\uFFFD[31m"},
 		{"bare ready", status.Status{}, nil, "/health?ready", 503, "not ready"},
+		{"status, all well", status.Status{Ready: true, InSync: true, Reasons: ready.Reasons}, wedged, "/health?status=1", 200, "ready, in sync: 1 route confirmed"},
+		{"status, drift", ready, nil, "/health?status=1", 200, "ready, not in sync: 1 route confirmed"},
+		{"status, failing", failing, nil, "/health?status=1", 200, "not ready, not in sync: login refused by OTC\uFFFD[31m"},
 		{"ready=0 is liveness", status.Status{}, nil, "/health?ready=0", 200, "ok"},
 	}
 	for _, test := range tests {
