@@ -1,9 +1,12 @@
-# What the cluster targets share. The Makefile gives KUBECTL and NAMESPACE, and IMAGE to deploy.
+# What the cluster targets share. The Makefile gives KUBECTL, NAMESPACE, NODE and IMAGE.
 # shellcheck shell=sh
 secret=otc-credentials
 config=otc-route-manager-config
 secret_names='OS_DOMAIN_NAME OS_PROJECT_NAME OS_USERNAME OS_PASSWORD'
 config_names='OS_REGION_NAME OS_AUTH_URL ROUTE_TABLE_ID CLUSTER_CIDR'
+# shellcheck disable=SC2034 # used where this is included
+ours=app.kubernetes.io/name=otc-route-manager
+created=otc-route-manager/created # annotation of a namespace that make has created
 
 # say prints each argument on a line.
 say() { printf '%s\n' "$@"; }
@@ -17,13 +20,18 @@ die() {
 # shellcheck disable=SC2086
 kc() { $KUBECTL -n "$NAMESPACE" "$@"; }
 
-# here ends the script unless kubectl is there and NAMESPACE can be ours alone.
-here() {
-	command -v "${KUBECTL%% *}" >/dev/null || die "${KUBECTL%% *} is not installed"
+# client ends the script unless kubectl is there and NAMESPACE can be ours alone.
+client() {
+	command -v "${KUBECTL%% *}" >/dev/null || die "${KUBECTL%% *} is not installed. KUBECTL=oc uses another client"
 	case $NAMESPACE in
 	default | kube-* | openshift | openshift-*) die "NAMESPACE=$NAMESPACE belongs to the cluster; choose another" ;;
 	'' | -* | *- | *[!a-z0-9-]*) die "NAMESPACE='$NAMESPACE' is not a name of a namespace" ;;
 	esac
+}
+
+# here is client, and says where it goes.
+here() {
+	client
 	say "ℹ️ cluster $(kc config view --minify -o 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null || :), namespace $NAMESPACE"
 }
 
@@ -43,6 +51,23 @@ exists() {
 	[ -n "$found" ]
 }
 
+# installed ends the script if nothing is.
+installed() { exists daemonset otc-route-manager || die "not installed: make deploy"; }
+
+# make_namespace makes ours unless it is there, and remembers on it that we did.
+make_namespace() {
+	exists namespace "$NAMESPACE" && return
+	docs=$(sh .make/render -only Namespace manifests.yaml)
+	say "$docs" | $KUBECTL create --save-config -f -
+	kc annotate namespace "$NAMESPACE" $created=true >/dev/null
+}
+
+# namespace_made: the namespace was made by make_namespace, not by somebody else.
+namespace_made() {
+	[ "$(kc get namespace "$NAMESPACE" --ignore-not-found \
+		-o "go-template={{with .metadata.annotations}}{{index . \"$created\"}}{{end}}")" = true ]
+}
+
 # filled KIND NAME: the keys that have a value, each with a space on both sides.
 filled() {
 	# shellcheck disable=SC2016
@@ -60,16 +85,15 @@ unfilled() {
 	done
 }
 
-# forget makes kubectl lose track of the values in an object that somebody once gave to `kubectl apply`:
-# it would take away those that manifests.yaml does not have. The values stay.
-forget() {
-	docs=$(sh .make/render -only "$1" manifests.yaml)
-	say "$docs" | kc apply set-last-applied --create-annotation -f - >/dev/null
-}
-
 # absent_kinds: those of our kinds that this cluster does not know.
 absent_kinds() {
 	crds=$(kc api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null) || :
 	case $crds in *servicemonitors.*) ;; *) printf ' ServiceMonitor' ;; esac
 	case $crds in *prometheusrules.*) ;; *) printf ' PrometheusRule' ;; esac
+}
+
+# answer POD: what the pod says about itself, in one line, through the API server:
+# "ready, in sync: REASON", each of the two with or without "not ".
+answer() {
+	kc get --raw "/api/v1/namespaces/$NAMESPACE/pods/$1/proxy/health?status=1" --request-timeout=5s 2>&1 | head -n 1
 }

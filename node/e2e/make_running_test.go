@@ -147,15 +147,53 @@ func check(t *testing.T, m *maker) {
 	m.asked(t, "/exec", "command=%2Fotc-route-manager&command=-check")
 }
 
-// undeploy leaves nothing of ours in the cluster.
+// undeploy leaves nothing of ours in the cluster. The namespace stays as long as it holds anything of
+// somebody else, of whatever kind.
 func undeploy(t *testing.T, m *maker) {
 	m.worker.end() // it runs beside the cluster and would miss its rights
+	theirs := []string{"ConfigMap/theirs", "Secret/theirs", "ServiceMonitor/theirs"}
+	kubectl(t, m.plane, "-n", namespace, "create", "configmap", "theirs")
+	kubectl(t, m.plane, "-n", namespace, "create", "secret", "generic", "theirs")
+	monitor := `{"apiVersion":"monitoring.coreos.com/v1","kind":"ServiceMonitor","metadata":{"name":"theirs"},"spec":{"selector":{},"endpoints":[]}}`
+	if out := m.plane.Kubectl(t.Context(), monitor, "-n", namespace, "apply", "-f", "-"); out.Code != 0 {
+		t.Fatal(out.Stderr)
+	}
+	for ; len(theirs) > 0; theirs = theirs[1:] {
+		out := m.ok(t, "", "undeploy")
+		if !strings.Contains(out, "stays, it also holds:\n"+strings.Join(theirs, "\n")+"\n") {
+			t.Errorf("undeploy of a namespace with %v says\n%s", theirs, out)
+		}
+		kubectl(t, m.plane, "-n", namespace, "delete", theirs[0])
+	}
 	m.ok(t, "", "undeploy")
 	if left := ours(t, m.plane); len(left) != 0 {
 		t.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 	if out := m.make(t, "", "undeploy"); out.Code != 0 {
 		t.Errorf("a second undeploy: code %d\n%s%s", out.Code, out.Stdout, out.Stderr)
+	}
+}
+
+// foreignNamespace installs into a namespace that somebody else has made: it is used as it is, and
+// left as it is.
+func foreignNamespace(t *testing.T, m *maker) {
+	kubectl(t, m.plane, "create", "namespace", "team-a")
+	get := func() string {
+		return kubectl(t, m.plane, "get", "namespace", "team-a", "-o", "jsonpath={.metadata.labels}{.metadata.annotations}")
+	}
+	before := get()
+	answers := ""
+	for _, v := range m.values() {
+		answers += v[1] + "\n"
+	}
+	m.ok(t, answers+"n\n", "setup", "NAMESPACE=team-a")
+	m.ok(t, "", "deploy", "NAMESPACE=team-a")
+	m.ok(t, "", "undeploy", "NAMESPACE=team-a")
+	if after := get(); after != before {
+		t.Errorf("the namespace of somebody else is now\n%s\nwas\n%s", after, before)
+	}
+	if left := ours(t, m.plane); len(left) != 0 {
+		t.Errorf("left behind: %s", strings.Join(left, ", "))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"otc-route-manager/node/config/configtest"
 	"otc-route-manager/node/e2e/controlplane"
 	"otc-route-manager/otc/otctest"
 )
@@ -30,7 +31,8 @@ func TestMake(t *testing.T) {
 	}{
 		{"SetupRefusesWrongAnswers", setupRefuses},
 		{"Setup", setup},
-		{"CreateSecretsAndConfigmap", create},
+		{"SetupRefusesWhatTheProgramRefuses", refusesBad},
+		{"Change", change},
 		{"Deploy", deploy},
 		{"DeployAgain", deployAgain},
 		{"DeployKeepsAppliedSecret", deployKeepsApplied},
@@ -41,12 +43,15 @@ func TestMake(t *testing.T) {
 		{"PortForward", portForward},
 		{"Check", check},
 		{"Undeploy", undeploy},
+		{"ForeignNamespace", foreignNamespace},
 	} {
 		if target.name == "Status" { // from here on the program runs, as in a pod
 			m.worker.launch(nil, binary, m.worker.kubeconfig(m.plane.Address()))
 			t.Cleanup(m.worker.Kill)
 		}
-		t.Run(target.name, func(t *testing.T) { target.test(t, m) })
+		if !t.Run(target.name, func(t *testing.T) { target.test(t, m) }) {
+			break // what follows builds on it
+		}
 	}
 }
 
@@ -64,12 +69,14 @@ func setupRefuses(t *testing.T, m *maker) {
 	}
 }
 
-// setup pipes the answers in, and "yes" to the offer to try them: one login, no write.
+// setup pipes the answers in, a password with a blank too many that Enter drops, and "yes" to the
+// offer to try them: one login, no write.
 func setup(t *testing.T, m *maker) {
 	answers := ""
 	for _, v := range m.values() {
 		answers += v[1] + "\n"
 	}
+	answers = strings.Replace(answers, otctest.Password+"\n", otctest.Password+" \n\n", 1)
 	out := m.ok(t, answers+"y\n", "setup")
 	if n := m.worker.cloud.Count(otctest.OpLogin); n != 1 {
 		t.Errorf("the check logged in %d times, want once:\n%s", n, out)
@@ -85,22 +92,72 @@ func setup(t *testing.T, m *maker) {
 	}
 }
 
-// create runs the two halves of setup from environment variables alone: one value changes, the
-// others stay.
-func create(t *testing.T, m *maker) {
+// refusesBad gives setup each value that the program refuses, one of each setting at a time.
+func refusesBad(t *testing.T, m *maker) {
 	before := m.stored(t)
-	given := func(name, value string) *maker {
-		other := *m
-		other.env = append(slices.Clone(m.env), name+"="+value)
-		return &other
+	rows := map[string][]configtest.Bad{}
+	for _, b := range configtest.BadValues() {
+		// The DaemonSet has these two, the Go runtime these; without a value setup asks.
+		if !slices.Contains([]string{"NODE_NAME", "METRICS_PORT", "GOGC", "GOMAXPROCS", "OS_PROJECT_ID"}, b.Name) && b.Value != "" {
+			rows[b.Name] = append(rows[b.Name], b)
+		}
 	}
-	given("OS_USERNAME", "svc-other").ok(t, "", "create-secrets")
-	given("LOG_FORMAT", "json").ok(t, "", "create-configmap")
-	before["OS_USERNAME"], before["LOG_FORMAT"] = "svc-other", "json"
-	if got := m.stored(t); !maps.Equal(got, before) {
-		t.Errorf("stored %v, want %v", got, before)
+	for i := 0; len(rows) > 0; i++ {
+		var env []string
+		for _, b := range rows {
+			env = append(env, b[0].Name+"="+b[0].Value)
+		}
+		out := m.with(env...).make(t, "", "setup", "GO=none")
+		for name, b := range rows {
+			if out.Code == 0 || !strings.Contains(out.Stderr, name) || !strings.Contains(out.Stderr, b[0].Says) {
+				t.Errorf("%s=%q: code %d, want it named with %q:\n%s", name, b[0].Value, out.Code, b[0].Says, out.Stderr)
+			}
+			if rows[name] = b[1:]; len(b) == 1 {
+				delete(rows, name)
+			}
+		}
 	}
-	given("OS_USERNAME", otctest.User).ok(t, "", "create-secrets")
+	m.keeps(t, before)
+}
+
+// change runs the two halves of setup, most of all from environment variables alone: what is named
+// changes, "-" takes it away, the others stay. An endpoint does not survive its region.
+func change(t *testing.T, m *maker) {
+	original := m.stored(t)
+	bare := *m
+	bare.env = slices.DeleteFunc(slices.Clone(m.env), func(e string) bool { return strings.HasPrefix(e, "OTC_") })
+	for _, row := range []struct {
+		target string
+		env    string
+		stdin  string
+		want   map[string]string // "" takes the key away
+	}{
+		{"create-secrets", "OS_USERNAME=svc-other", "", map[string]string{"OS_USERNAME": "svc-other"}},
+		{"create-secrets", "OS_PASSWORD= a your-word, not to be REPLACEd ", "", map[string]string{"OS_PASSWORD": " a your-word, not to be REPLACEd "}},
+		{"create-configmap", "LOG_FORMAT=json", "", map[string]string{"LOG_FORMAT": "json"}},
+		{"create-configmap", "DRIFT_REPAIR=true", "", map[string]string{"DRIFT_REPAIR": "true"}},
+		{"create-configmap", "LOG_FORMAT=-", "", map[string]string{"LOG_FORMAT": ""}},
+		{"create-configmap", "", strings.Repeat("\n", 4+2) + "-\n", map[string]string{"DRIFT_REPAIR": ""}},
+		{"create-configmap", "OS_REGION_NAME=eu-nl", "", map[string]string{"OS_REGION_NAME": "eu-nl",
+			"OS_AUTH_URL": "https://iam.eu-nl.otc.t-systems.com/v3", "OTC_VPC_ENDPOINT": "", "OTC_ECS_ENDPOINT": ""}},
+	} {
+		want := m.stored(t)
+		for name, value := range row.want {
+			if want[name] = value; value == "" {
+				delete(want, name)
+			}
+		}
+		bare.with(row.env).ok(t, row.stdin, row.target)
+		if got := m.stored(t); !maps.Equal(got, want) {
+			t.Errorf("%s make %s: stored %v, want %v", row.env, row.target, got, want)
+		}
+	}
+	var all []string
+	for name, value := range original {
+		all = append(all, name+"="+value)
+	}
+	m.with(all...).ok(t, "n\n", "setup")
+	m.keeps(t, original)
 }
 
 // deploy installs where no Prometheus operator is, with an image of ours.
@@ -135,7 +192,9 @@ func deployAgain(t *testing.T, m *maker) {
 		kubectl(t, m.plane, "apply", "--server-side", "-f", programs.Path(crd))
 	}
 	kubectl(t, m.plane, "wait", "--for=condition=established", "crd", "--all")
-	m.ok(t, "", "deploy")
+	if out := m.ok(t, "", "deploy"); strings.Contains(out, "secret") {
+		t.Errorf("deploy seems to have changed the Secret:\n%s", out)
+	}
 	m.keeps(t, before)
 	kubectl(t, m.plane, "-n", namespace, "get", "servicemonitor", "otc-route-manager")
 	if got := kubectl(t, m.plane, "-n", namespace, "get", "prometheusrule", "-o", "name"); got == "" {

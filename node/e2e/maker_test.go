@@ -86,8 +86,10 @@ func copyProject(t *testing.T, to string) {
 		switch {
 		case err != nil:
 			return err
-		case path == ".git" || path == "node/e2e" || path == "vendor" || path == "dist":
+		case d.IsDir() && slices.Contains([]string{".git", ".cache", "node/e2e", "vendor", "dist"}, path):
 			return fs.SkipDir
+		case path == ".git" || path == "otc-route-manager": // of a worktree; what somebody has built
+			return nil
 		case d.IsDir():
 			return os.MkdirAll(filepath.Join(to, path), 0o755)
 		}
@@ -128,6 +130,13 @@ func (m *maker) ok(t *testing.T, stdin string, args ...string) string {
 		t.Fatalf("make %s: code %d\n%s%s", strings.Join(args, " "), out.Code, out.Stdout, out.Stderr)
 	}
 	return out.Stdout + out.Stderr
+}
+
+// with returns a maker with more in its environment.
+func (m *maker) with(env ...string) *maker {
+	other := *m
+	other.env = append(slices.Clone(m.env), env...)
+	return &other
 }
 
 // stored returns what the Secret and the ConfigMap hold.

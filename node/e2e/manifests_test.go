@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ func TestManifests(t *testing.T) {
 	t.Run("WithoutServiceMonitorCRD", func(t *testing.T) { testWithoutCRD(t, plane) })
 	t.Run("WithServiceMonitorCRD", func(t *testing.T) { testWithCRD(t, plane) })
 	t.Run("StrictlyValid", func(t *testing.T) { testStrict(t, plane) })
+	t.Run("RemarksTakenIntoUse", func(t *testing.T) { testRemarks(t, plane) })
 	t.Run("Rollout", func(t *testing.T) { testRollout(t, daemonSet(t, plane)) })
 	t.Run("RestrictedNamespaceAdmitsThePods", func(t *testing.T) { testRestricted(t, plane) })
 	t.Run("RestrictedNamespaceRefusesLess", func(t *testing.T) { testLess(t, plane) })
@@ -67,11 +69,16 @@ func testWithCRD(t *testing.T, plane *controlplane.ControlPlane) {
 // documents counts the objects in manifests.yaml.
 func documents(t *testing.T) int {
 	t.Helper()
+	return strings.Count(readManifests(t), "\nkind: ")
+}
+
+func readManifests(t *testing.T) string {
+	t.Helper()
 	text, err := os.ReadFile(manifests)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Count("\n"+string(text), "\nkind: ")
+	return string(text)
 }
 
 // applied checks that kubectl said the same word about each of n objects.
@@ -91,6 +98,27 @@ func testStrict(t *testing.T, plane *controlplane.ControlPlane) {
 	}
 	if strings.Contains(out.Stderr, "would violate PodSecurity") {
 		t.Errorf("kubectl warns:\n%s", out.Stderr)
+	}
+}
+
+// testRemarks takes the # off what the file has as remarks only, as a user does, and applies that;
+// the file as it comes, applied after it, must take nothing back.
+func testRemarks(t *testing.T, plane *controlplane.ControlPlane) {
+	edited := regexp.MustCompile(`(?m)^#(\S|  )`).ReplaceAllString(strings.ReplaceAll(readManifests(t), "\n##", "\n# #"), "$1")
+	edited = strings.ReplaceAll(edited, "cidr: REPLACE", "cidr: 10.20.0.0/24")
+	out := plane.Kubectl(t.Context(), edited, "apply", "--validate=strict", "-f", "-")
+	for _, want := range []string{"secret/otc-credentials", "configmap/otc-route-manager-config", "networkpolicy.networking.k8s.io/otc-route-manager"} {
+		if out.Code != 0 || !strings.Contains(out.Stdout, want+" created") {
+			t.Errorf("code %d, want %s created\n%s%s", out.Code, want, out.Stdout, out.Stderr)
+		}
+	}
+	stored := func() string {
+		return kubectl(t, plane, "-n", namespace, "get", "secret/"+secretName, "configmap/"+configName, "-o", "jsonpath={.items[*].data}")
+	}
+	before := stored()
+	kubectl(t, plane, "apply", "-f", manifests)
+	if after := stored(); after != before || !strings.Contains(before, "CLUSTER_CIDR") {
+		t.Errorf("the file as it comes turned\n%s\ninto\n%s", before, after)
 	}
 }
 

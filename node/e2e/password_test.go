@@ -22,7 +22,7 @@ func TestPasswordRotated(t *testing.T) {
 	plane := startPlane(t, controlplane.Config{})
 	install(t, plane)
 	w := newWorker(t, plane, newCloud(t), 1, "10.128.2.0/23")
-	w.patchPassword(otctest.Password)
+	w.storePassword(otctest.Password)
 	w.mount(1)
 	files := filepath.Join(w.folder(), "secret")
 	w.launch(nil, binary, w.kubeconfig(plane.Address()), "OS_USERNAME_FILE="+filepath.Join(files, "OS_USERNAME"), "OS_PASSWORD_FILE="+filepath.Join(files, "OS_PASSWORD"))
@@ -38,7 +38,7 @@ func TestPasswordRotated(t *testing.T) {
 		}
 		return nil
 	})
-	w.patchPassword(fresh)
+	w.storePassword(fresh)
 	w.mount(2)
 	w.routed(90*time.Second, "10.131.6.0/23")
 	if n := w.cloud.Count(otctest.OpLogin); n != 3 {
@@ -46,11 +46,14 @@ func TestPasswordRotated(t *testing.T) {
 	}
 }
 
-// patchPassword puts user and password into the Secret, as `make create-secrets` does.
-func (w *worker) patchPassword(password string) {
+// storePassword puts user and password into the Secret.
+func (w *worker) storePassword(password string) {
 	w.t.Helper()
-	kubectl(w.t, w.plane, "-n", namespace, "patch", "secret", secretName, "--type=merge",
-		"-p", `{"stringData":{"OS_USERNAME":"`+otctest.User+`","OS_PASSWORD":"`+password+`"}}`)
+	secret := `{"apiVersion":"v1","kind":"Secret","metadata":{"name":"` + secretName + `","namespace":"` + namespace + `"},
+		"stringData":{"OS_USERNAME":"` + otctest.User + `","OS_PASSWORD":"` + password + `"}}`
+	if out := w.plane.Kubectl(w.t.Context(), secret, "apply", "-f", "-"); out.Code != 0 {
+		w.t.Fatal(out.Stderr)
+	}
 }
 
 // mount shows the Secret's keys as files in the folder "secret" the way a kubelet does: a new
