@@ -1,4 +1,9 @@
 # Recipes are plain sh. What is longer than a few lines lies in .make.
+HERE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+ifneq ($(realpath $(HERE)),$(realpath .))
+$(error all paths start where the Makefile lies: make -C $(HERE) $(MAKECMDGOALS))
+endif
+
 IMAGE_NAME ?= otc-route-manager
 IMAGE_TAG ?= $(subst +,-,$(VERSION))
 REGISTRY ?=
@@ -12,7 +17,7 @@ BUILDER ?= golang:1.26# the image that docker-build compiles in
 PLATFORM ?=# of the image, for example linux/amd64,linux/arm64
 DOCKER_FLAGS ?=
 RUNBOOKS ?=# where people read this project, such as https://git.example.com/netops/otc-route-manager/blob/main: the alerts link to it
-TIMEOUT ?= 5m# how long deploy and restart wait
+TIMEOUT ?= 2m# how long deploy and restart wait for the next pod
 PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
 FUZZTIME ?= 30s
@@ -26,9 +31,7 @@ COMMIT ?= $(shell cut -d' ' -f2 .version 2>/dev/null || git rev-parse --short=12
 LDFLAGS = -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 
 SCRIPTS = $(filter-out .make/tools,$(wildcard .make/*))
-CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOKS='$(RUNBOOKS:%/=%)' GO='$(GO)' TIMEOUT='$(TIMEOUT)'
-OURS = -n $(NAMESPACE) -l app.kubernetes.io/name=otc-route-manager
-POD = $(if $(NODE),"$$($(KUBECTL) get pods $(OURS) --field-selector spec.nodeName=$(NODE) -o name)",daemonset/otc-route-manager)
+CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOKS='$(RUNBOOKS:%/=%)' GO='$(GO)' TIMEOUT='$(TIMEOUT)' NODE='$(NODE)' PORT='$(PORT)'
 TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/
 
 .PHONY: help setup create-secrets create-configmap deploy status check logs port-forward restart undeploy \
@@ -55,23 +58,20 @@ create-configmap: ## store the settings
 deploy: ## apply, wait for pods
 	@$(CLUSTER) sh .make/deploy
 
-status: ## pods and Node events
-	@$(KUBECTL) get daemonset,pods $(OURS) -o wide
-	@$(KUBECTL) -n default get events --field-selector involvedObject.kind=Node,source=otc-route-manager --sort-by=.lastTimestamp
+status: ## each node, bad ones first
+	@$(CLUSTER) sh .make/status
 
 check: ## try each step in a pod
-	@$(KUBECTL) -n $(NAMESPACE) exec $(POD) -- /otc-route-manager -check
+	@$(CLUSTER) sh .make/pod check
 
 logs: ## follow the logs
-	@$(KUBECTL) logs $(if $(NODE),-n $(NAMESPACE) $(POD),$(OURS) --prefix --max-log-requests=1000) --tail=50 --follow
+	@$(CLUSTER) sh .make/pod logs
 
 port-forward: ## metrics on localhost
-	@echo 'http://localhost:$(PORT)/ and http://localhost:$(PORT)/metrics, Ctrl-C ends it'
-	@$(KUBECTL) -n $(NAMESPACE) port-forward $(if $(NODE),$(POD),service/otc-route-manager-metrics) $(PORT):metrics
+	@$(CLUSTER) sh .make/pod port-forward
 
-restart: ## new pods, one by one
-	@$(KUBECTL) -n $(NAMESPACE) rollout restart daemonset/otc-route-manager
-	@$(CLUSTER) sh .make/wait
+restart: ## new pods, four at a time
+	@$(CLUSTER) sh .make/restart
 
 undeploy: ## remove, routes stay
 	@$(CLUSTER) sh .make/undeploy
@@ -121,12 +121,17 @@ bench: build ## figures, bars, baseline
 e2e: ## real API server
 	cd node/e2e && $(GO) test -v -count=1 -timeout 45m -parallel 4 .
 
+HAVE_DOCKER = @command -v $(firstword $(DOCKER)) >/dev/null || { \
+	echo '❌ $(firstword $(DOCKER)) is not installed. DOCKER=podman uses another' >&2; exit 1; }
+
 docker-build: ## the image
+	$(HAVE_DOCKER)
 	$(DOCKER) build $(if $(PLATFORM),--platform $(PLATFORM)) --build-arg BUILDER=$(BUILDER) \
 		--build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) $(DOCKER_FLAGS) -t $(IMAGE) .
 
 docker-push: ## push the image
 	@$(if $(findstring /,$(IMAGE)),,echo 'Where to? make docker-push REGISTRY=registry.example.com/team' >&2; exit 1)
+	$(HAVE_DOCKER)
 	$(DOCKER) push $(IMAGE)
 
 vendor: ## to build offline

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,18 +19,100 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// status shows the pods, and what the program wrote about its Node.
-func status(t *testing.T, m *maker) {
-	m.worker.routed(10*time.Second, "10.128.2.0/23")
+// loginRefused deploys with a wrong password: deploy says why no pod gets ready, and nothing that it
+// says, nor make check, leads to one more login.
+func loginRefused(t *testing.T, m *maker) {
+	m.worker.cloud.Reset()
+	m.worker.launch(nil, binary, m.worker.kubeconfig(m.plane.Address()), "OS_PASSWORD=an-old-one")
+	defer m.worker.Kill()
 	eventually(t, 10*time.Second, func(context.Context) error {
-		out := m.ok(t, "", "status")
-		for _, want := range append(podNames(t, m.plane), "RouteConfirmed", m.worker.name) {
-			if !strings.Contains(out, want) {
-				return fmt.Errorf("make status does not show %s:\n%s", want, out)
-			}
+		if m.worker.cloud.Count(otctest.OpLogin) == 0 {
+			return errors.New("no login yet")
 		}
 		return nil
 	})
+	mistakes(t, m, []mistake{
+		{"deploy IMAGE_NAME=never-ready IMAGE_TAG=1 TIMEOUT=3s", "worker-1  no      no        login refused", "make check"},
+		{"restart TIMEOUT=2s", "correct user or password: make create-secrets", "make check"},
+		{"check", "not tried: the pod on worker-1 has just been refused", "❌ login"},
+	})
+	if n := m.worker.cloud.Count(otctest.OpLogin); n != 1 {
+		t.Errorf("%d logins, want 1", n)
+	}
+	m.ok(t, "", "deploy")
+}
+
+// status shows a line for each Node, the bad one first, and what the program wrote about its Node.
+func status(t *testing.T, m *maker) {
+	m.worker.routed(10*time.Second, "10.128.2.0/23")
+	other := &worker{t: t, plane: m.plane, cloud: m.worker.cloud}
+	other.number(2)
+	other.create("10.128.4.0/23")
+	defer m.deleteNodes(t, other.name)
+	m.podsRun(t, 2)
+	pod := strings.TrimSpace(kubectl(t, m.plane, "-n", namespace, "get", "pods", "--field-selector", "spec.nodeName="+other.name, "-o", "name"))
+	kubectl(t, m.plane, "-n", namespace, "patch", pod, "--subresource=status", "-p",
+		`{"status":{"containerStatuses":[{"name":"otc-route-manager","state":{"waiting":{"reason":"CrashLoopBackOff"},"running":null},"lastState":{"terminated":{"exitCode":1}}}]}}`)
+	want := "NODE      READY   IN SYNC   REASON\n" +
+		"worker-2  no      no        pod Running, CrashLoopBackOff, ended with exit code 1\n" +
+		"worker-1  yes     yes       all routes are confirmed\n" +
+		"1 of 2 nodes in sync\n"
+	eventually(t, 10*time.Second, func(context.Context) error {
+		out := m.ok(t, "", "status")
+		if !strings.Contains(out, want) || !strings.Contains(out, "RouteConfirmed") {
+			return fmt.Errorf("make status shows\n%s\nwant in it\n%s", out, want)
+		}
+		return nil
+	})
+}
+
+// statusOf200 asks 201 pods, in seconds.
+func statusOf200(t *testing.T, m *maker) {
+	var names []string
+	for i := range 200 {
+		n := m.worker.node("")
+		n.Name, n.Spec.ProviderID, n.Annotations = fmt.Sprintf("many-%d", i), "", nil
+		names = append(names, n.Name)
+		createNode(t, m.plane, n)
+	}
+	defer m.deleteNodes(t, names...)
+	m.podsRun(t, 201)
+	began := time.Now()
+	if out := m.ok(t, "", "status"); !strings.Contains(out, "201 of 201 nodes in sync") {
+		t.Errorf("make status shows\n%s", out)
+	}
+	t.Logf("make status took %v", time.Since(began))
+}
+
+// podsRun waits until so many pods run.
+func (m *maker) podsRun(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, time.Minute, func(ctx context.Context) error {
+		pods, err := m.plane.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Running"})
+		if err == nil && len(pods.Items) != n {
+			err = fmt.Errorf("%d pods run, want %d", len(pods.Items), n)
+		}
+		return err
+	})
+}
+
+// deleteNodes deletes Nodes and waits until their pods are gone.
+func (m *maker) deleteNodes(t *testing.T, names ...string) {
+	for _, name := range names {
+		if err := m.plane.Client().CoreV1().Nodes().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	kubectl(t, m.plane, "-n", namespace, "delete", "pods", "--all", "--force", "--wait=false")
+	m.podsRun(t, 1)
+}
+
+// noEligibleNode: that no pod is to run is no success.
+func noEligibleNode(t *testing.T, m *maker) {
+	kubectl(t, m.plane, "label", "node", m.worker.name, roleWorker+"-", roleControlPlane+"=")
+	mistakes(t, m, []mistake{{"restart TIMEOUT=10s", "no pod runs: no Linux node has the label", "every pod is ready"}})
+	kubectl(t, m.plane, "label", "node", m.worker.name, roleWorker+"=", roleControlPlane+"-")
+	m.podsRun(t, 1)
 }
 
 func restart(t *testing.T, m *maker) {
@@ -138,7 +221,7 @@ func get(ctx context.Context, url string) (string, error) {
 func check(t *testing.T, m *maker) {
 	m.worker.cloud.Reset()
 	out := m.ok(t, "", "check")
-	if !strings.Contains(out, "✅") || strings.Contains(out, "❌") {
+	if !strings.Contains(out, "tried in the pod on worker-1; another: make check NODE=") || !strings.Contains(out, "✅") || strings.Contains(out, "❌") {
 		t.Errorf("make check says\n%s", out)
 	}
 	if logins, writes := m.worker.cloud.Count(otctest.OpLogin), m.worker.cloud.Count(otctest.OpTableUpdate); logins != 1 || writes != 0 {

@@ -29,6 +29,7 @@ func TestMake(t *testing.T) {
 		name string
 		test func(*testing.T, *maker)
 	}{
+		{"NotInstalled", func(t *testing.T, m *maker) { mistakes(t, m, notInstalled) }},
 		{"SetupRefusesWrongAnswers", setupRefuses},
 		{"Setup", setup},
 		{"SetupRefusesWhatTheProgramRefuses", refusesBad},
@@ -37,11 +38,15 @@ func TestMake(t *testing.T) {
 		{"DeployAgain", deployAgain},
 		{"DeployKeepsAppliedSecret", deployKeepsApplied},
 		{"ApplyAgain", applyAgain},
+		{"Installed", func(t *testing.T, m *maker) { mistakes(t, m, installed) }},
+		{"LoginRefused", loginRefused},
 		{"Status", status},
 		{"Restart", restart},
 		{"Logs", logs},
 		{"PortForward", portForward},
 		{"Check", check},
+		{"StatusOf200Nodes", statusOf200},
+		{"NoEligibleNode", noEligibleNode},
 		{"Undeploy", undeploy},
 		{"ForeignNamespace", foreignNamespace},
 	} {
@@ -51,6 +56,58 @@ func TestMake(t *testing.T) {
 		}
 		if !t.Run(target.name, func(t *testing.T) { target.test(t, m) }) {
 			break // what follows builds on it
+		}
+	}
+}
+
+// A mistake is what people do, and what make must say to it, and must not.
+type mistake struct {
+	make string // what is typed
+	says string
+	not  string
+}
+
+var notInstalled = []mistake{
+	{"status", "not installed: make deploy", ""},
+	{"check", "not installed: make deploy", ""},
+	{"logs", "not installed: make deploy", ""},
+	{"port-forward", "not installed: make deploy", ""},
+	{"restart", "not installed: make deploy", ""},
+	{"deploy NAMESPACE=kube-system", "NAMESPACE=kube-system belongs to the cluster", ""},
+	{"deploy NAMESPACE=Team_A", "'Team_A' is not a name of a namespace", ""},
+	{"setup KUBECTL=nope", "nope is not installed", ""},
+	{"deploy KUBECTL=nope", "nope is not installed", ""},
+	{"status KUBECTL=nope", "nope is not installed", ""},
+	{"check KUBECTL=nope", "nope is not installed", ""},
+	{"logs KUBECTL=nope", "nope is not installed", ""},
+	{"port-forward KUBECTL=nope", "nope is not installed", ""},
+	{"restart KUBECTL=nope", "nope is not installed", ""},
+	{"undeploy KUBECTL=nope", "nope is not installed", ""},
+	{"docker-build DOCKER=nope", "DOCKER=podman", ""},
+	{"docker-push DOCKER=nope REGISTRY=r.example.com/t", "DOCKER=podman", ""},
+	{"docker-push", "Where to?", ""},
+	{"create-secrets GO=nope", "there is none. Install Go", ""},
+}
+
+var installed = []mistake{
+	{"check NODE=nope", "there is no node nope", ""},
+	{"logs NODE=nope", "there is no node nope", ""},
+	{"port-forward NODE=nope", "there is no node nope", ""},
+	{"check NODE=master", "no pod on node master", ""},
+	{"deploy NAMESPACE=elsewhere", "it is installed in namespace otc-route-manager", ""},
+	{"deploy IMAGE_NAME=no-image IMAGE_TAG=1 TIMEOUT=2s", "make docker-build docker-push", "make check"},
+	{"deploy IMAGE_NAME=no-image IMAGE_TAG=1 TIMEOUT=2s", "worker-1  no      no        pod Running, ErrImagePull", "a setting is wrong"},
+	{"deploy IMAGE_NAME=exit-2 IMAGE_TAG=1 TIMEOUT=2s", "a setting is wrong: make logs NODE=... names it", "rollout undo"},
+	{"restart TIMEOUT=2s", "ended with exit code 2", "rollout undo"},
+}
+
+// mistakes makes each of them, from the project's folder; none may succeed.
+func mistakes(t *testing.T, m *maker, all []mistake) {
+	for _, row := range all {
+		out := m.make(t, "", strings.Fields(row.make)...)
+		said := out.Stdout + out.Stderr
+		if out.Code == 0 || !strings.Contains(said, row.says) || row.not != "" && strings.Contains(said, row.not) {
+			t.Errorf("make %s: code %d, want %q said and %q not:\n%s", row.make, out.Code, row.says, row.not, said)
 		}
 	}
 }

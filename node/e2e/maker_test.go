@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"otc-route-manager/node/e2e/controlplane"
@@ -29,7 +31,9 @@ type maker struct {
 	env    []string
 }
 
-// kubelet is what kwok is to do with a pod's log, port and exec.
+// kubelet is what kwok is to do with a pod's log, port and exec, and how a pod stands: all pods have
+// the address of this machine, where the real program listens, and an image may be one that never
+// gets ready.
 const kubelet = `
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: ClusterLogs
@@ -39,13 +43,61 @@ spec: {logs: [{logsFile: %q, follow: true}]}
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: ClusterPortForward
 metadata: {name: all}
-spec: {forwards: [{ports: [8080], target: {address: 127.0.0.1, port: %d}}]}
+spec: {forwards: [{ports: [%[2]d], target: {address: 127.0.0.1, port: %[2]d}}]}
 ---
 apiVersion: kwok.x-k8s.io/v1alpha1
 kind: ClusterExec
 metadata: {name: all}
-spec: {execs: [{local: {envs: [%s]}}]}
+spec: {execs: [{local: {envs: [%[3]s]}}]}
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-here}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+      - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+      - {key: .status.phase, operator: In, values: [Pending]}
+  weight: 1000
+  next:
+    statusTemplate: |
+      {{ $c := index .spec.containers 0 }}{{ $odd := or (eq $c.image "no-image:1") (eq $c.image "exit-2:1") }}
+      {{ $ready := not (or $odd (eq $c.image "never-ready:1")) }}
+      phase: Running
+      podIP: %[4]s
+      podIPs: [{ip: %[4]s}]
+      conditions: [{type: Ready, status: "{{ if $ready }}True{{ else }}False{{ end }}", lastTransitionTime: {{ Now | Quote }}}]
+      containerStatuses:
+        - image: {{ $c.image | Quote }}
+          name: {{ $c.name | Quote }}
+          ready: {{ $ready }}
+          restartCount: 0
+          {{ if eq $c.image "no-image:1" }}
+          state: {waiting: {reason: ErrImagePull}}
+          {{ else if $odd }}
+          state: {waiting: {reason: CrashLoopBackOff}}
+          lastState: {terminated: {exitCode: 2, reason: Error}}
+          {{ else }}
+          state: {running: {startedAt: {{ Now | Quote }}}}
+          {{ end }}
 `
+
+// address returns one of this machine that the API server may connect to for a client.
+func address(t *testing.T) string {
+	t.Helper()
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() && n.IP.To4() != nil {
+			return n.IP.String()
+		}
+	}
+	t.Fatal("this machine has no address but loopback ones")
+	return ""
+}
 
 func newMaker(t *testing.T) *maker {
 	t.Helper()
@@ -61,6 +113,7 @@ func newMaker(t *testing.T) *maker {
 	}
 	w := &worker{t: t, cloud: newCloud(t), port: freePorts(t, 1)[0]}
 	w.number(1)
+	m.listenOn(t, w.port)
 	var envs []string
 	for _, e := range append(w.environment(), "KUBECONFIG="+filepath.Join(w.folder(), "kubeconfig")) {
 		name, value, _ := strings.Cut(e, "=")
@@ -68,14 +121,29 @@ func newMaker(t *testing.T) *maker {
 	}
 	w.plane = startPlane(t, controlplane.Config{
 		Controllers: true, Kubelets: true, PodProgram: binary,
-		KwokConfig: fmt.Sprintf(kubelet, filepath.Join(w.folder(), "pod.log"), w.port, strings.Join(envs, ", ")),
+		KwokConfig: fmt.Sprintf(kubelet, filepath.Join(w.folder(), "pod.log"), w.port, strings.Join(envs, ", "), address(t)),
 	})
 	w.create("10.128.2.0/23")
+	createNode(t, w.plane, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "master", Labels: map[string]string{"kubernetes.io/os": "linux", roleControlPlane: ""}}})
 	m.plane, m.worker = w.plane, w
 	m.env = w.plane.Env("OTC_VPC_ENDPOINT="+w.cloud.url, "OTC_ECS_ENDPOINT="+w.cloud.url)
 	i := slices.IndexFunc(m.env, func(e string) bool { return strings.HasPrefix(e, "PATH="+string(programs)) })
 	m.env[i] = "PATH=" + filepath.Dir(m.shell) + ":" + strings.TrimPrefix(m.env[i], "PATH=")
 	return m
+}
+
+// listenOn changes the port of the DaemonSet's container.
+func (m *maker) listenOn(t *testing.T, port int) {
+	t.Helper()
+	path := filepath.Join(m.dir, "manifests.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.ReplaceAll(string(text), "containerPort: 8080", fmt.Sprint("containerPort: ", port))
+	if err := os.WriteFile(path, []byte(edited), 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // copyProject copies the tree without its history and these tests.
