@@ -98,11 +98,13 @@ test: ## with race detector
 		echo 'No C compiler here: the tests run without the race detector.'; set -x; $(GO) test ./...; \
 	fi
 
-lint: ## gofmt vet staticcheck
+lint: ## code, scripts, workflow
 	@unformatted=$$(gofmt -l main*.go metrics node otc); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(TOOL) honnef.co/go/tools/cmd/staticcheck
 	.cache/staticcheck ./...
+	$(TOOL) github.com/rhysd/actionlint/cmd/actionlint
+	.cache/actionlint .github/workflows/*
 	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x $(SCRIPTS); else echo 'shellcheck is not installed: skipped'; fi
 
 fuzz: ## each for FUZZTIME
