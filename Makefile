@@ -24,11 +24,13 @@ FUZZTIME ?= 30s
 COUNT ?= 6# how often bench runs each Go benchmark
 BENCHFLAGS ?=# of node/bench
 
-# From git, or from the file that `make bundle` leaves. No time: the same commit gives the same bytes.
+# From git, or from the file that `make bundle` leaves. No time: the same commit, built the same way,
+# gives the same bytes. (Built from vendor/, as a bundle is, Go leaves out the modules' checksums.)
 VERSION ?= $(shell cut -d' ' -f1 .version 2>/dev/null || git describe --tags --always 2>/dev/null || echo dev)$(shell \
 	git status --porcelain -uno -- '*.go' go.mod go.sum Dockerfile 2>/dev/null | sed -n '1s/.*/-dirty/p')
 COMMIT ?= $(shell cut -d' ' -f2 .version 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS = -s -w -buildid= -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
 
 SCRIPTS = $(filter-out .make/tools,$(wildcard .make/*))
 CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOKS='$(RUNBOOKS:%/=%)' GO='$(GO)' TIMEOUT='$(TIMEOUT)' NODE='$(NODE)' PORT='$(PORT)'
@@ -76,19 +78,21 @@ restart: ## new pods, four at a time
 undeploy: ## remove, routes stay
 	@$(CLUSTER) sh .make/undeploy
 
-demo: build ## see it work, no cluster
-	@$(GO) build -o dist/demo ./node/demo
-	@exec dist/demo -bin ./otc-route-manager
+demo: ## see it work, no cluster
+	@echo 'ℹ️ compiling the program and the demo: a minute or two the first time, then seconds'
+	@$(BUILD) -o dist/ . ./node/demo
+	@exec dist/demo -bin dist/otc-route-manager
 
 deps: ## fetch the modules
 	$(GO) mod download
 	$(GO) mod verify
 
 build: ## ./otc-route-manager
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o otc-route-manager .
+	$(BUILD) -o otc-route-manager .
 
 # The two largest tests run without the race detector: its runtime gives up, now and then, on
-# thousands of goroutines (ThreadSanitizer: CHECK failed), and ten thousand sequences take long.
+# thousands of goroutines (ThreadSanitizer: CHECK failed), and thousands of sequences take long.
+# MODEL_SEQUENCES and HERD_NODES make them larger still.
 LARGE = ^Test(Model|Herd)$$
 
 test: ## with race detector
@@ -97,6 +101,7 @@ test: ## with race detector
 	else \
 		echo 'No C compiler here: the tests run without the race detector.'; set -x; $(GO) test ./...; \
 	fi
+	@echo 'Not in this: make e2e, against a real API server (minutes, more the first time).'
 
 lint: ## code, scripts, workflow
 	@unformatted=$$(gofmt -l main*.go metrics node otc); [ -z "$$unformatted" ] || { echo "gofmt: $$unformatted"; exit 1; }
@@ -136,16 +141,18 @@ docker-push: ## push the image
 	$(HAVE_DOCKER)
 	$(DOCKER) push $(IMAGE)
 
-vendor: ## to build offline
-	$(GO) mod vendor
+IN_BUNDLE = $(wildcard SHA256SUMS)# it has no history, but vendor/
 
-bundle: vendor ## one archive, offline
-	@sh .make/bundle '$(VERSION)' '$(COMMIT)'
+vendor: ## to build offline
+	$(if $(IN_BUNDLE),,$(GO) mod vendor)
+
+bundle: ## one archive, offline
+	@GO='$(GO)' sh .make/bundle '$(VERSION)' '$(COMMIT)'
 
 sbom: ## bill of materials
 	$(TOOL) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 	@mkdir -p dist
 	CGO_ENABLED=0 GOOS=linux .cache/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp -output dist/otc-route-manager.cdx.json
 
-clean: ## what was built
-	rm -rf otc-route-manager dist
+clean: ## all that make made
+	rm -rf otc-route-manager dist .cache $(if $(IN_BUNDLE),,vendor)
