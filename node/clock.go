@@ -19,8 +19,8 @@ type clock struct {
 // start makes it due at t, as something new; never if t is zero.
 func (c *clock) start(t time.Time) { *c = clock{due: t} }
 
-// hasten makes it due at once; what failed is still known.
-func (c *clock) hasten() { c.due, c.failures = time.Now(), 0 }
+// again makes it due after d; what failed is still known.
+func (c *clock) again(d time.Duration) { c.due, c.failures = time.Now().Add(d), 0 }
 
 // failed notes a failure and when the next attempt is due.
 func (c *clock) failed(err error, due time.Time) {

@@ -196,8 +196,10 @@ func (m memory) nextRead(cfg *Config, now time.Time) time.Time {
 	switch {
 	case m.condition == conflicted:
 		return now.Add(spread(conflictPause))
-	case m.condition == drifted && m.plan.lacks() && m.putBacks < maxPutBacks && m.writes(cfg):
-		return now
+	case m.condition == drifted && m.plan.lacks():
+		if m.putBacks < maxPutBacks && m.writes(cfg) {
+			return now
+		}
 	case m.isSettling():
 		return sooner(m.nextSettling(now), drift)
 	}

@@ -142,7 +142,7 @@ func (r *Reconciler) pollLogin() {
 	clocks := r.active()
 	if slices.ContainsFunc(clocks, (*clock).isRefused) && r.cloud.CredentialsChanged() {
 		for _, c := range clocks {
-			c.hasten()
+			c.again(0)
 		}
 	}
 }

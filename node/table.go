@@ -154,8 +154,8 @@ func (t *table) finish(e env, o outcome) {
 		}
 	}
 	switch {
-	case o.cut:
-		t.hasten()
+	case o.cut: // what has another target now is due at once
+		t.again(time.Second)
 	case o.err != nil:
 		t.failed(o.err, t.retry(backoff(o.err, t.failures), e.cfg, now))
 	default:
