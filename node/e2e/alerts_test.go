@@ -39,7 +39,7 @@ func situations() []situation {
 		{name: "NotInSync", alerts: []string{notInSync}, fault: mayNotWrite},
 		{name: "NodeSkipped", alerts: []string{notInSync, "RouteManagerNodeSkipped"}, fault: func(w *worker) { w.annotate("172.16.4.0/23") }},
 		{name: "Conflict", alerts: []string{notInSync, "RouteManagerConflict"}, fault: occupied},
-		{name: "Drift", alerts: []string{notInSync, "RouteManagerDrift"}, fault: func(w *worker) { w.cloud.DeleteRoute(otctest.TableID, firstSubnet) }},
+		{name: "Drift", alerts: []string{notInSync, "RouteManagerDrift"}, fault: removed},
 		{name: "TableFilling", alerts: []string{"RouteManagerTableFilling"}, fault: filled},
 		{name: "LoginRefused", alerts: []string{refused}, fault: passwordChanged},
 		{name: "LoginRefusedFromTheStart", alerts: []string{notInSync, refused}, more: []string{"OS_PASSWORD=a-wrong-one"}, fault: func(*worker) {}},
@@ -72,11 +72,22 @@ func passwordChanged(w *worker) {
 	w.cloud.RevokeTokens()
 }
 
-// throttled allows less than the look each second that the worker is told to take.
+// removed takes the route away again and again: what is missing soon after a confirmation is put
+// back, but not for ever.
+func removed(w *worker) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	go func() {
+		for ctx := w.t.Context(); ctx.Err() == nil; <-tick.C {
+			w.cloud.DeleteRoute(otctest.TableID, firstSubnet)
+		}
+		tick.Stop()
+	}()
+}
+
+// throttled keeps the calls of one look so close together that their increase does not pause: the
+// rules look back 10 seconds here.
 func throttled(w *worker) {
-	w.cloud.Set(func(k *otctest.Knobs) {
-		k.Requests, k.RetryAfter = otctest.Limit{N: 1, Per: 2 * time.Second}, otctest.RetryAfterSeconds
-	})
+	w.cloud.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: http.StatusTooManyRequests, Times: -1, Header: http.Header{"Retry-After": {"3"}}})
 }
 
 func unavailable(w *worker) {
