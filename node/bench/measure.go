@@ -12,6 +12,7 @@ const (
 	betweenBeats = 250 * time.Millisecond // a Node has one in ten seconds
 	quiet        = 10 * time.Second       // with nothing to do
 	driftCheck   = 10 * time.Second       // instead of 15 minutes; the program accepts no less
+	settling     = 80 * time.Second       // the reads 10 and 75 s after a confirmation are over
 	perHour      = 4                      // drift checks at 15 minutes
 )
 
@@ -204,6 +205,9 @@ func (f *figures) measureDrift(ctx context.Context, w *world, p program) error {
 	started, err := first.launch(ctx, w, p, "DRIFT_CHECK_INTERVAL="+driftCheck.String())
 	if started == nil {
 		return err
+	}
+	if err == nil {
+		err = pause(ctx, settling)
 	}
 	before, began := w.answered.Load(), time.Now()
 	if err == nil {
