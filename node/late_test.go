@@ -30,6 +30,14 @@ func (w *world) forgets() (remember func()) {
 	return func() { w.Set(func(k *otctest.Knobs) { k.Deny, over = nil, true }) }
 }
 
+// blind has a worker's reads of tables fail for so long.
+func (w *world) blind(a *agent, d time.Duration) {
+	until := time.Now().Add(d)
+	w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: http.StatusServiceUnavailable, Match: func(r otctest.Request) bool {
+		return r.Header.Get("User-Agent") == a.name && time.Now().Before(until)
+	}})
+}
+
 // lies reports whether a process that runs says that it is in sync although a table
 // lacks one of its routes.
 func (a *agent) lies() bool {
@@ -177,6 +185,7 @@ func handedOver(late time.Duration) (out []lateStory) {
 		"the Node is made anew": again,
 		"the process is killed": (*agent).restart,
 		"a second family comes": func(a *agent) { a.move("10.128.4.0/23", shared, "fd01:0:0:2::/64") },
+		"its reads fail":        func(a *agent) { a.w.blind(a, 4*time.Minute) },
 	} {
 		want := []string{home, neighbor, shared + " → worker-2 *"}
 		if strings.Contains(name, "family") {

@@ -60,6 +60,8 @@ func (m *model) handOver(w *actor, n int) {
 	case 2:
 		m.take(o, append(slices.Clone(o.has), m.other(o)...)...)
 		m.tell(o)
+	case 3:
+		m.blind(o.agent, 4*time.Minute)
 	}
 }
 

@@ -34,6 +34,7 @@ func steps() map[string]func(m *model, w *actor, n int) {
 		"heal":     func(m *model, _ *actor, _ int) { m.Heal() },
 
 		"late":      (*model).lateAnswer,
+		"blind":     func(m *model, w *actor, n int) { m.blind(w.agent, time.Duration(1+n%4)*time.Minute) },
 		"hand over": (*model).handOver,
 		"made anew": (*model).madeAnew,
 		"killed":    (*model).killed,
@@ -100,6 +101,9 @@ func (m *model) wish(w *actor, wants []netip.Prefix) {
 	defer m.mu.Unlock()
 	if !slices.Equal(w.wants, wants) {
 		clear(w.confirmed)
+	}
+	for _, p := range w.wants {
+		w.gaveUp[p] = time.Now()
 	}
 	w.wants = wants
 }
@@ -171,6 +175,7 @@ func (m *model) spoilAnnotation(w *actor, n int) {
 	}
 	bad := []string{"", "{", `{"default":[]}`, `{"default":"10.128.2.0"}`, `{"blue":["10.128.2.0/23"]}`, annotation("10.128.250.0/23", "10.128.4.0"), annotation("192.168.0.0/24"), annotation("0.0.0.0/0"), annotation("10.128.0.0/14")}
 	w.facts.Annotated, w.facts.Annotation, w.usable = n%9 > 0, bad[n%len(bad)], false
+	w.spoilt = time.Now()
 	w.skipped = w.facts.Annotated && n%len(bad) > 5
 	m.tell(w)
 }

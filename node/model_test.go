@@ -165,21 +165,23 @@ type place struct{ table, destination string }
 // An actor is an agent and what is known about it from outside.
 type actor struct {
 	*agent
-	there   bool                  // the Node exists
-	running bool                  // so does the process
-	lagging bool                  // the process has not seen the Node as it is
-	has     []netip.Prefix        // what the Node is given, whatever its annotation says
-	wants   []netip.Prefix        // what the process must bring about; nil: nothing known
-	usable  bool                  // its annotation is a good one
-	ever    map[netip.Prefix]bool // what the Node has been given at any time
-	excused map[place]time.Time   // others have meddled with it, then; being told is enough
-	skipped bool                  // its annotation is a bad one that makes the process look at nothing
-	kept    map[place]bool        // routes that must stay although the annotation is bad
-	knows   bool                  // the process has been in sync, so it knows the server
-	leaves  bool                  // the process has to remove the routes of the deleted Node
-	births  int                   // of servers and Nodes, for new ids
-	before  []netip.Prefix        // what the Node had when it was deleted
-	lying   map[string]time.Time  // it has said that it is in sync since, without being right in that table
+	there   bool                       // the Node exists
+	running bool                       // so does the process
+	lagging bool                       // the process has not seen the Node as it is
+	has     []netip.Prefix             // what the Node is given, whatever its annotation says
+	wants   []netip.Prefix             // what the process must bring about; nil: nothing known
+	gaveUp  map[netip.Prefix]time.Time // what the process wanted before, until then
+	spoilt  time.Time                  // its annotation
+	usable  bool                       // its annotation is a good one
+	ever    map[netip.Prefix]bool      // what the Node has been given at any time
+	excused map[place]time.Time        // others have meddled with it, then; being told is enough
+	skipped bool                       // its annotation is a bad one that makes the process look at nothing
+	kept    map[place]bool             // routes that must stay although the annotation is bad
+	knows   bool                       // the process has been in sync, so it knows the server
+	leaves  bool                       // the process has to remove the routes of the deleted Node
+	births  int                        // of servers and Nodes, for new ids
+	before  []netip.Prefix             // what the Node had when it was deleted
+	lying   map[string]time.Time       // it has said that it is in sync since, without being right in that table
 
 	// as the wire knows it, under the model's lock
 	confirmed map[string]time.Time // the first read of a table that shows all, since anything was told or written
@@ -219,7 +221,7 @@ func (m *model) begin() {
 	for n := range m.nodes {
 		w := &actor{agent: m.agent(n+1, tables, func(c *Config) {
 			c.DriftInterval, c.DriftRepair, c.OrphanCleanup, c.StartupJitter = m.drift, m.repair, m.orphans, time.Second
-		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}, lying: map[string]time.Time{}, confirmed: map[string]time.Time{}}
+		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}, lying: map[string]time.Time{}, gaveUp: map[netip.Prefix]time.Time{}, confirmed: map[string]time.Time{}}
 		w.wire = &tap{m: m, w: w, read: map[string][]byte{}, fresh: map[string]time.Time{}}
 		m.forget(w)
 		m.take(w, subnetOf(n+1))

@@ -66,9 +66,11 @@ func (m *model) contend() {
 	}
 }
 
-// claims reports whether a process may write a route to p.
+// claims reports whether a process may write a route to p. A process that was busy
+// has not seen a value that was spoilt at once, and keeps the one before.
 func (w *actor) claims(p netip.Prefix) bool {
-	return w.running && (w.there || w.lagging) && slices.Contains(w.wants, p)
+	keeps := !w.usable && w.spoilt.Sub(w.gaveUp[p]) < 30*time.Second
+	return w.running && (w.there || w.lagging) && (keeps || slices.Contains(w.wants, p))
 }
 
 // checkHonest: nobody says for long that all is in sync when a table is not.
