@@ -21,7 +21,7 @@ func anchors(t *testing.T, page string) map[string]bool {
 // TestReadmeLinks: what the pages link to is there, and so are the files that
 // they name between backquotes or in a picture. The first page is short.
 func TestReadmeLinks(t *testing.T) {
-	const named = `(?m)(?:^|[ (\x60])((?:otc|node|metrics|\.make|\.ci)/[\w./]*\w|main\.go|manifests\.yaml|Makefile|LICENSE)`
+	const named = `(?m)(?:^|[ (\x60])((?:otc|node|metrics|\.make|\.ci|\.github)/[\w./]*\w|main\.go|manifests\.yaml|Makefile|LICENSE)`
 	for _, page := range pages {
 		text := read(t, page)
 		for _, link := range matches(`\]\(([^):]*)\)`, text) {

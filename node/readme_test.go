@@ -16,7 +16,7 @@ import (
 )
 
 // pages are the project's documents.
-var pages = []string{"README.md", "node/README.md", "otc/README.md", "metrics/README.md"}
+var pages = []string{"README.md", "node/README.md", "otc/README.md", "metrics/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"}
 
 // read returns a file of the project, as its top level names it.
 func read(t *testing.T, path string) string {
