@@ -46,7 +46,7 @@ func ParseURL(raw string) (*url.URL, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%q is not a URL", raw)
 	case u.Host == "" || u.Hostname() == "":
-		return nil, fmt.Errorf("%q has no host; want https://host/…", raw)
+		return nil, fmt.Errorf("%q has no host", raw)
 	case u.User != nil:
 		return nil, fmt.Errorf("the URL of %s holds credentials; leave them out", u.Host)
 	case u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname()):
