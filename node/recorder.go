@@ -179,14 +179,6 @@ func (t topic) with(key string, s severity, now time.Time) topic {
 	return topic{key, s == failing, tallies}
 }
 
-// isFailing reports whether a failure was the last that was recorded about a
-// topic.
-func (r *Recorder) isFailing(about string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.topics[about].failing
-}
-
 // clear makes the next state of a topic new, whatever it is.
 func (r *Recorder) clear(about string) {
 	r.mu.Lock()
