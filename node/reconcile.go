@@ -26,6 +26,7 @@ import (
 
 const (
 	passTimeout  = 5 * time.Minute  // one pass over the Node, however many calls it takes
+	shortPass    = 10 * time.Second // what a pass over some tables has at least while another waits to be read again
 	removalDelay = 10 * time.Second // between a Node's deletion and the look whether it is back
 	loginPoll    = 30 * time.Second // how often refused credentials are compared with the files
 )
@@ -236,7 +237,9 @@ func (r *Reconciler) pass(ctx context.Context) {
 
 // reconcile brings each due table in line; they do not wait for each other.
 func (r *Reconciler) reconcile(ctx context.Context) {
-	due := slices.DeleteFunc(slices.Clone(r.tables), func(t *table) bool { return !t.isDue() })
+	due, limit := r.dueTables()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	outcomes := make([]outcome, len(due))
 	var wg sync.WaitGroup
 	for i, t := range due {
@@ -261,6 +264,27 @@ func (r *Reconciler) reconcile(ctx context.Context) {
 	if r.intent.phase != deleted {
 		r.inventory.round(ctx, r.env, r.aim.server.ID, r.tables, drift)
 	}
+}
+
+// dueTables returns the tables that are due, and how long their pass may take. A table
+// that claims to be in sync and has yet to be read again goes first, and waits for
+// the others no longer than a short pass takes: what it claims would be older than
+// R6 allows.
+func (r *Reconciler) dueTables() (due []*table, limit time.Duration) {
+	limit = passTimeout
+	claims := func(t *table) bool { return t.isSettling() && !t.writes(r.cfg) }
+	for _, t := range r.tables {
+		switch {
+		case t.isDue():
+			due = append(due, t)
+		case claims(t):
+			limit = min(limit, max(until(t.due), shortPass))
+		}
+	}
+	if slices.ContainsFunc(due, claims) {
+		due = slices.DeleteFunc(due, func(t *table) bool { return !claims(t) })
+	}
+	return due, limit
 }
 
 // worse returns how a pass counts whose tables so far and whose next table counted
