@@ -13,7 +13,7 @@ import (
 func (m *model) quiet() {
 	m.Heal()
 	m.Set(func(k *otctest.Knobs) {
-		k.StaleReads, k.Writes, k.Contended, k.ModMissing, k.Deny = 0, otctest.Limit{}, 0, 0, nil
+		k.StaleReads, k.Writes, k.Contended, k.ModMissing, k.Amnesia = 0, otctest.Limit{}, 0, 0, false
 	})
 	for _, w := range m.workers {
 		w.kube.set(w.there, nil)

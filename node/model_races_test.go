@@ -107,7 +107,8 @@ func (m *model) amnesia(w *actor, n int) {
 		m.deleteNode(w, 0)
 	}
 	lasts := []time.Duration{time.Minute, 25 * time.Minute, 39 * time.Minute}[n%3]
-	time.AfterFunc(lasts, m.forgets())
+	m.forgets(true)
+	time.AfterFunc(lasts, func() { m.forgets(false) })
 	if n/3%2 == 0 {
 		m.pass(lasts)
 	}
