@@ -19,7 +19,8 @@ about() {
 		'OTC console: Identity and Access Management > Users. Access type: programmatic.' ;;
 	OS_PASSWORD) say '' 'Password of the service user. It is not shown, and never part of a command line.' ;;
 	ROUTE_TABLE_ID) say '' 'Route table that gets the routes, a UUID; several with commas between.' \
-		"OTC console: Virtual Private Cloud > Route Tables > the table of the clients' subnet > ID." ;;
+		"OTC console: Virtual Private Cloud > Route Tables > the table of the clients' subnet > ID." \
+		"For clients in other VPCs, behind VPN or Direct Connect: the VPC's default table." ;;
 	CLUSTER_CIDR) say '' 'Pod network of the cluster, for example 10.128.0.0/14; several with commas between.' \
 		'Routes outside are never touched. On OpenShift: oc get network.config cluster -o yaml, clusterNetwork.' ;;
 	esac

@@ -231,9 +231,18 @@ func check(t *testing.T, m *maker) {
 }
 
 // undeploy leaves nothing of ours in the cluster. The namespace stays as long as it holds anything of
-// somebody else, of whatever kind.
+// somebody else, of whatever kind, or that cannot be told because an API does not answer.
 func undeploy(t *testing.T, m *maker) {
 	m.worker.end() // it runs beside the cluster and would miss its rights
+	away := `{"apiVersion":"apiregistration.k8s.io/v1","kind":"APIService","metadata":{"name":"v1.away.example.com"},"spec":{
+		"group":"away.example.com","version":"v1","groupPriorityMinimum":1,"versionPriority":1,"service":{"name":"away","namespace":"default"}}}`
+	if out := m.plane.Kubectl(t.Context(), away, "apply", "-f", "-"); out.Code != 0 {
+		t.Fatal(out.Stderr)
+	}
+	if out := m.ok(t, "", "undeploy"); !strings.Contains(out, "because an API does not answer") {
+		t.Errorf("undeploy says\n%s", out)
+	}
+	kubectl(t, m.plane, "delete", "apiservice", "v1.away.example.com")
 	theirs := []string{"ConfigMap/theirs", "Secret/theirs", "ServiceMonitor/theirs"}
 	kubectl(t, m.plane, "-n", namespace, "create", "configmap", "theirs")
 	kubectl(t, m.plane, "-n", namespace, "create", "secret", "generic", "theirs")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -85,6 +86,7 @@ var notInstalled = []mistake{
 	{"undeploy KUBECTL=nope", "nope is not installed", ""},
 	{"docker-build DOCKER=nope", "DOCKER=podman", ""},
 	{"docker-push DOCKER=nope REGISTRY=r.example.com/t", "DOCKER=podman", ""},
+	{"-C .. -f project/Makefile status", "make -C", ""},
 	{"docker-push", "Where to?", ""},
 	{"create-secrets GO=nope", "there is none. Install Go", ""},
 }
@@ -181,6 +183,10 @@ func refusesBad(t *testing.T, m *maker) {
 // changes, "-" takes it away, the others stay. An endpoint does not survive its region.
 func change(t *testing.T, m *maker) {
 	original := m.stored(t)
+	ca, err := os.ReadFile(m.plane.CACert())
+	if err != nil {
+		t.Fatal(err)
+	}
 	bare := *m
 	bare.env = slices.DeleteFunc(slices.Clone(m.env), func(e string) bool { return strings.HasPrefix(e, "OTC_") })
 	for _, row := range []struct {
@@ -193,6 +199,8 @@ func change(t *testing.T, m *maker) {
 		{"create-secrets", "OS_PASSWORD= a your-word, not to be REPLACEd ", "", map[string]string{"OS_PASSWORD": " a your-word, not to be REPLACEd "}},
 		{"create-configmap", "LOG_FORMAT=json", "", map[string]string{"LOG_FORMAT": "json"}},
 		{"create-configmap", "DRIFT_REPAIR=true", "", map[string]string{"DRIFT_REPAIR": "true"}},
+		{"create-secrets", "OS_CACERT=" + m.plane.CACert(), "", map[string]string{"ca.crt": string(ca), "OS_CACERT": "/var/run/secrets/otc/ca.crt"}},
+		{"create-secrets", "OS_CACERT=-", "", map[string]string{"ca.crt": "", "OS_CACERT": ""}},
 		{"create-configmap", "LOG_FORMAT=-", "", map[string]string{"LOG_FORMAT": ""}},
 		{"create-configmap", "", strings.Repeat("\n", 4+2) + "-\n", map[string]string{"DRIFT_REPAIR": ""}},
 		{"create-configmap", "OS_REGION_NAME=eu-nl", "", map[string]string{"OS_REGION_NAME": "eu-nl",
