@@ -100,14 +100,15 @@ func (o outcome) isRead() bool { return o.view.ID != "" }
 func (o outcome) wrote() bool { return len(o.accepted) > 0 || o.maybe }
 
 // writes reports whether the next pass may write: what was confirmed is only
-// read, and what has drifted is put back if somebody asked for that, or if it was
-// confirmed so recently that a late write may have taken it away.
+// read, and what is missing since is put back if somebody asked for that, or if it
+// was confirmed so recently that a late write may have taken it away. A shadow is
+// nothing that a write could mend.
 func (m memory) writes(cfg *Config) bool {
 	switch m.condition {
 	case confirmed, settled, unsure:
 		return false
 	case drifted:
-		return cfg.DriftRepair || m.isSettling() && m.putBacks < maxPutBacks
+		return m.plan.lacks() && (cfg.DriftRepair || m.isSettling() && m.putBacks < maxPutBacks)
 	}
 	return true
 }
