@@ -233,7 +233,9 @@ func TestR7WrongPassword(t *testing.T) {
 	w.env["OS_PASSWORD"] = "not-the-real-one"
 	w.annotated(`{"default":["10.128.4.0/23"]}`)
 	stop := w.start()
-	w.await("the refusal", func() bool { return strings.Contains(w.log.String(), "❌ Error: could not find the ECS instance") })
+	w.await("the refusal", func() bool {
+		return strings.Contains(w.log.String(), "❌ Error: could not log in: iam login: HTTP 401")
+	})
 	if code, _ := w.get("/health"); code != http.StatusOK {
 		t.Errorf("/health: got %d, want 200", code)
 	}

@@ -31,7 +31,7 @@ func (l *locator) locate(ctx context.Context, e env, f Facts) bool {
 		e.rec.state("instance", info, "", "node "+e.cfg.NodeName+" is ECS instance "+server.ID+" ("+server.Name+")")
 	case !errors.Is(ctx.Err(), context.Canceled): // else the pass was ended, which says nothing
 		wait := l.backOff(err)
-		e.rec.failure("instance", routeFailed, "could not find the ECS instance of "+e.cfg.NodeName, err, wait)
+		e.rec.failure("instance", routeFailed, unlessLogin(err, "could not find the ECS instance of "+e.cfg.NodeName), err, wait)
 	}
 	return l.found
 }

@@ -86,6 +86,14 @@ func isLogin(err error) bool {
 	return ok && e.Service == "iam"
 }
 
+// unlessLogin returns what could not be done, or that there was no login for it.
+func unlessLogin(err error, what string) string {
+	if isLogin(err) {
+		return "could not log in"
+	}
+	return what
+}
+
 // state returns in one line how the table stands.
 func (t *table) state() string {
 	text := t.condition.trait().name

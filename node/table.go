@@ -178,7 +178,7 @@ func (t *table) record(e env, to target, before condition, o outcome) {
 		e.rec.failure(t.about(""), routeFailed, "could not clean up route table "+t.id, o.err, until(t.due))
 	case o.err != nil:
 		if !o.isRead() {
-			what = "could not read route table " + t.id
+			what = unlessLogin(o.err, "could not read route table "+t.id)
 		}
 		e.rec.failure(t.about(""), routeFailed, what, o.err, until(t.due))
 	case t.condition == conflicted:

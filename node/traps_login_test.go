@@ -20,7 +20,7 @@ func loginTraps() []trap {
 		name: "trap 2: a wrong password locks the user at the fifth attempt",
 		set:  wrong, run: hours(0.95),
 		calls: "login:401( login:401){3}", state: "not ready",
-		told: []string{"log error could not find … HTTP 401 … OS_PASSWORD", "event Warning RouteFailed … OS_PASSWORD", "status 401", "count call iam login 401 = 4"},
+		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed … OS_PASSWORD", "status 401", "count call iam login 401 = 4"},
 	}, {
 		name: "trap 2: a corrected password is used within a minute",
 		set:  wrong,
@@ -31,6 +31,17 @@ func loginTraps() []trap {
 		},
 		table: []string{home}, calls: "login:401 login:401 " + first, state: "ready, in sync",
 		told: []string{"event Warning RouteFailed", "event Normal RouteConfirmed"},
+	}, {
+		name: "trap 2: the password is changed elsewhere, and a new token is needed",
+		run: func(w *world, a *agent) {
+			w.pass(time.Hour)
+			w.SetPassword("a new one")
+			w.RevokeTokens()
+			a.move("10.128.8.0/23")
+			w.pass(10 * time.Minute)
+		},
+		table: []string{home}, calls: first + " get:401 login:401", state: "not ready",
+		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed could not log in"},
 	}, {
 		name: "trap 2: somebody else has locked the user, the right password is refused too",
 		set:  func(w *world, _ *agent) { w.lock() }, run: hours(0.5),
@@ -45,7 +56,7 @@ func loginTraps() []trap {
 		name:  "trap 39: IAM is not reachable for the gateway (503)",
 		set:   fail(otctest.Fault{Op: otctest.OpLogin, Status: http.StatusServiceUnavailable, Code: "APIGW.0613", Times: 3}),
 		table: []string{home}, calls: "login:503 login:503 login:503 " + first, state: "ready, in sync",
-		told: []string{"log error could not find the ECS instance … 503 … APIGW.0613", "log success"},
+		told: []string{"log error could not log in: iam login: HTTP 503 … APIGW.0613", "log success"},
 	}}
 }
 
