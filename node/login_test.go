@@ -102,6 +102,9 @@ func TestR7Rotated(t *testing.T) {
 			w.pass(time.Second)
 		}
 		w.pass(time.Second)
+		if got := a.Status().Tables[1].State; !strings.HasPrefix(got, "confirmed; the last read failed: login refused: iam login: HTTP 401") {
+			t.Errorf("main table: %s", got)
+		}
 		a.password.Store("a new one")
 		w.pass(loginPoll) // well before the next drift check
 		if n := w.Count(otctest.OpLogin); n != 2 {

@@ -71,13 +71,22 @@ func judgeTables(tables []*table, cfg *Config, now time.Time) verdict {
 func (l *locator) state() string {
 	switch {
 	case l.isRefused():
-		return "login refused: " + l.err.Error()
+		return l.failure()
 	case l.err != nil && isLogin(l.err):
 		return "no login: " + l.err.Error()
 	case l.err != nil:
 		return "ECS instance not found: " + l.err.Error()
 	}
 	return "looking for the ECS instance"
+}
+
+// failure returns what the last attempt failed with. A login that was refused is
+// named, for people and for whoever asks before another try.
+func (c *clock) failure() string {
+	if c.isRefused() {
+		return "login refused: " + c.err.Error()
+	}
+	return c.err.Error()
 }
 
 // isLogin reports whether something failed because there is no token.
@@ -99,7 +108,7 @@ func (t *table) state() string {
 	text := t.condition.trait().name
 	switch t.condition {
 	case failed:
-		text = t.err.Error()
+		text = t.failure()
 	case conflicted:
 		text += ": a route of somebody else is in the way"
 	case drifted:
@@ -107,7 +116,7 @@ func (t *table) state() string {
 	case planned:
 		text += ": would " + t.plan.Changes.String()
 	case unsure:
-		text += ": " + t.err.Error()
+		text += ": " + t.failure()
 	}
 	return oneLine(text)
 }

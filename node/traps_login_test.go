@@ -41,7 +41,7 @@ func loginTraps() []trap {
 			w.pass(10 * time.Minute)
 		},
 		table: []string{home}, calls: first + " get:401 login:401", state: "not ready",
-		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed could not log in"},
+		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed could not log in", "status rtb-netops: login refused: iam login: HTTP 401"},
 	}, {
 		name: "trap 2: somebody else has locked the user, the right password is refused too",
 		set:  func(w *world, _ *agent) { w.lock() }, run: hours(0.5),
