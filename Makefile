@@ -22,7 +22,7 @@ PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
 FUZZTIME ?= 30s
 COUNT ?= 6# how often bench runs each Go benchmark
-BENCHFLAGS ?=# of node/bench
+BENCHFLAGS ?=# of node/cmd/bench
 
 # From git, or from the file that `make bundle` leaves. No time: the same commit, built the same way,
 # gives the same bytes. (Built from vendor/, as a bundle is, Go leaves out the modules' checksums.)
@@ -80,7 +80,7 @@ undeploy: ## remove, routes stay
 
 demo: ## see it work, no cluster
 	@echo 'ℹ️ compiling the program and the demo: a minute or two the first time, then seconds'
-	@$(BUILD) -o dist/ . ./node/demo
+	@$(BUILD) -o dist/ . ./node/cmd/demo
 	@exec dist/demo -bin dist/otc-route-manager
 
 deps: ## fetch the modules
@@ -123,7 +123,7 @@ bench: build ## figures, bars, baseline
 	@mkdir -p dist
 	$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) ./... >dist/bench.txt || { cat dist/bench.txt; exit 1; }
 	@if ($(TOOL) golang.org/x/perf/cmd/benchstat); then .cache/benchstat dist/bench.txt; else cat dist/bench.txt; fi
-	$(GO) run ./node/bench -bin ./otc-route-manager -micro dist/bench.txt $(BENCHFLAGS)
+	$(GO) run ./node/cmd/bench -bin ./otc-route-manager -micro dist/bench.txt $(BENCHFLAGS)
 
 e2e: ## real API server
 	cd node/e2e && $(GO) test -v -count=1 -timeout 45m -parallel 4 .

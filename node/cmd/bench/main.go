@@ -18,7 +18,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "./otc-route-manager", "the program to measure")
-	flag.StringVar(&o.baseline, "baseline", "node/bench/baseline", "folder of the baseline; empty: none")
+	flag.StringVar(&o.baseline, "baseline", "node/cmd/bench/baseline", "folder of the baseline; empty: none")
 	flag.StringVar(&o.micro, "micro", "", "file with the output of go test -bench; empty: none")
 	flag.IntVar(&o.starts, "starts", 20, "how often a program is started")
 	flag.Float64Var(&o.slower, "slower", 1, "how much slower than alone the machine may be: time may exceed its bars as many times")

@@ -1,6 +1,6 @@
 // The baseline of make bench. A module of its own, so that what it needs stays out of the
 // program's go.mod and vendor tree.
-module otc-route-manager/node/bench/baseline
+module otc-route-manager/node/cmd/bench/baseline
 
 go 1.26.0
 
@@ -67,4 +67,4 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace otc-route-manager => ../../..
+replace otc-route-manager => ../../../..

@@ -15,7 +15,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/node/cmd/internal/stage"
 	"otc-route-manager/otc/otctest"
 )
 

@@ -20,7 +20,7 @@ import (
 	"syscall"
 	"time"
 
-	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/node/cmd/internal/stage"
 	"otc-route-manager/otc/otctest"
 )
 

@@ -60,7 +60,7 @@ func TestRow(t *testing.T) {
 
 // TestReadmeTable: node/README.md shows the rows and bars that are printed.
 func TestReadmeTable(t *testing.T) {
-	data, err := os.ReadFile("../README.md")
+	data, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@ package main
 
 import (
 	"otc-route-manager/node"
-	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/node/cmd/internal/stage"
 	"otc-route-manager/otc/otctest"
 )
 

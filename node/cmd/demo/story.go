@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"otc-route-manager/node"
-	"otc-route-manager/node/internal/stage"
+	"otc-route-manager/node/cmd/internal/stage"
 	"otc-route-manager/otc/otctest"
 )
 
