@@ -18,7 +18,7 @@ import (
 
 const (
 	repeatAfter = 30 * time.Minute // a lasting failure is recorded at most twice an hour,
-	maxRepeats  = 3                // and whatever comes and goes three times in half of one
+	maxRepeats  = 3                // and a warning that comes and goes three times in half of one
 	keepChanges = 20               // changes of state on the status page
 )
 
@@ -151,8 +151,8 @@ func (r *Recorder) record(about, key string, s severity, reason, message string,
 }
 
 // isNew reports whether a key is to be recorded: it is another one than the last,
-// or a failure that has lasted, and it does not come and go too often. To and fro
-// between two failures is one that lasts.
+// or a failure that has lasted, and no warning that comes and goes too often. To
+// and fro between two failures is one that lasts. What went well is always said.
 func (t topic) isNew(key string, s severity, now time.Time) bool {
 	before := t.tallies[key]
 	switch {
@@ -161,7 +161,7 @@ func (t topic) isNew(key string, s severity, now time.Time) bool {
 	case s == failing && t.failing && before.n > 0 && now.Sub(before.last) < repeatAfter:
 		return false
 	}
-	return before.n < maxRepeats || now.Sub(before.since) >= repeatAfter
+	return s < warning || before.n < maxRepeats || now.Sub(before.since) >= repeatAfter
 }
 
 func (t topic) with(key string, s severity, now time.Time) topic {
