@@ -164,7 +164,11 @@ func (t topic) isNew(key string, s severity, now time.Time) bool {
 	return s < warning || before.n < maxRepeats || now.Sub(before.since) >= repeatAfter
 }
 
+// with returns the topic after a key was recorded. Only warnings are counted.
 func (t topic) with(key string, s severity, now time.Time) topic {
+	if s < warning {
+		return topic{key: key, tallies: t.tallies}
+	}
 	tallies := maps.Clone(t.tallies)
 	maps.DeleteFunc(tallies, func(_ string, old tally) bool { return now.Sub(old.last) >= repeatAfter })
 	count, ok := tallies[key]
