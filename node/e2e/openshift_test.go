@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -165,12 +167,12 @@ func testMayUse(t *testing.T, plane *controlplane.ControlPlane) {
 		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 			User: c.who, ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Verb: "use", Group: "security.openshift.io", Resource: "securitycontextconstraints", Name: c.constraint, Namespace: c.where}}}
-		got, err := plane.Client().AuthorizationV1().SubjectAccessReviews().Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Status.Allowed != c.want {
-			t.Errorf("may %s use %s in %s: got %v, want %v", c.who, c.constraint, c.where, got.Status.Allowed, c.want)
-		}
+		eventually(t, 10*time.Second, func(ctx context.Context) error { // the authorizer hears of a new role a moment later
+			got, err := plane.Client().AuthorizationV1().SubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+			if err == nil && got.Status.Allowed != c.want {
+				err = fmt.Errorf("may %s use %s in %s: got %v, want %v", c.who, c.constraint, c.where, got.Status.Allowed, c.want)
+			}
+			return err
+		})
 	}
 }
