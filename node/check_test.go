@@ -2,15 +2,14 @@ package node
 
 import (
 	"bytes"
-	"net"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,12 +27,11 @@ import (
 // is missing and nothing else wrong, and the configuration for them.
 type trial struct {
 	*otctest.Server
-	kube    *nodetest.Server
-	kubeErr error // what asking the API server comes to; nil: an answer
-	node    *corev1.Node
-	server  otctest.Instance
-	cfg     Config
-	otc     otc.Config
+	kube   *nodetest.Server
+	node   *corev1.Node
+	server otctest.Instance
+	cfg    Config
+	otc    otc.Config
 }
 
 func newTrial() *trial {
@@ -55,9 +53,6 @@ func newTrial() *trial {
 type kubeWire struct{ *trial }
 
 func (k kubeWire) RoundTrip(r *http.Request) (*http.Response, error) {
-	if k.kubeErr != nil {
-		return nil, k.kubeErr
-	}
 	w := httptest.NewRecorder()
 	k.kube.ServeHTTP(w, r)
 	return w.Result(), nil
@@ -110,88 +105,169 @@ func run(t *testing.T, edit func(*trial)) (out string) {
 }
 
 // inOrder is what -check prints if nothing is wrong.
-func inOrder() []string {
-	return []string{
-		"✅ configuration: Node worker-1, CLUSTER_CIDR 10.128.0.0/14, 1 route table",
-		"✅ login: project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z",
-		"✅ endpoint: ecs is https://ecs.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04",
-		"✅ endpoint: vpc is https://vpc.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04",
-		`✅ route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518: "rtb-netops" of VPC 2d9c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 4 of 200 routes used`,
-		"✅ node: worker-1 is there, InternalIP 10.20.0.11",
-		"✅ role: a worker",
-		"✅ annotation: pod subnets 10.128.2.0/23",
-		"✅ instance: a4c70001-2b6d-4f80-93ae-5d1c00000001 (worker-1) with 10.20.0.11",
-		"✅ subnet: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 serves the Node's own subnet",
-		"✅ source/destination check: off",
-		"✅ change: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 would get: add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001",
-	}
+func inOrder() string {
+	return `✅ configuration: Node worker-1, CLUSTER_CIDR 10.128.0.0/14, 1 route table
+✅ login: project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z
+✅ endpoint: ecs is https://ecs.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04
+✅ endpoint: vpc is https://vpc.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04
+✅ route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518: "rtb-netops" of VPC 2d9c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 4 of 200 routes used
+✅ node: worker-1 is there, InternalIP 10.20.0.11
+✅ role: a worker
+✅ annotation: pod subnets 10.128.2.0/23
+✅ instance: a4c70001-2b6d-4f80-93ae-5d1c00000001 (worker-1) with 10.20.0.11
+✅ subnet: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 serves the Node's own subnet
+✅ source/destination check: off
+✅ change: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 would get: add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001
+`
 }
 
-func TestCheckInOrder(t *testing.T) {
-	want := strings.Join(inOrder(), "\n") + "\n"
-	if got := run(t, func(*trial) {}); got != want {
-		t.Errorf("got\n%swant\n%s", got, want)
-	}
-}
+// What depends on a login, and what that is not there.
+const (
+	noCloud = "login endpoint endpoint route instance subnet source/destination change"
+	noLogin = "\nℹ️ route tables and instance: not tried without a login"
+)
 
-// A checkCase is one thing that may be wrong, and the exact lines that come of it.
-// The lines that are as in inOrder are named by their first word, many in a line;
-// TABLE, SERVER and VPC stand for the ids in it, ID for a request's.
+// A checkCase is one thing that may be wrong, and what that does to the lines of
+// inOrder.
 type checkCase struct {
 	name string
 	edit func(*trial)
-	want []string
+	gone string // the first words of the lines that are not printed
+	said string // what is printed instead; TABLE, SECOND, SERVER and VPC stand for ids, ID for a request's
 }
 
-// What comes before, between and after the lines of interest.
-const (
-	toLogin      = "configuration"
-	toEndpoints  = "configuration login endpoint endpoint"
-	toTable      = toEndpoints + " route"
-	toRole       = toTable + " node role"
-	toAnnotation = toRole + " annotation"
-	toInstance   = toAnnotation + " instance"
-	theNode      = "node role annotation"
-	theNetwork   = "subnet source/destination"
-	noLogin      = "ℹ️ route tables and instance: not tried without a login"
-	noPorts      = "ℹ️ subnet and source/destination check: unknown: needs vpc:ports:get"
-)
-
-func testCheck(t *testing.T, cases []checkCase) {
-	t.Helper()
-	for _, tt := range cases {
+func TestCheck(t *testing.T) {
+	for _, tt := range slices.Concat([]checkCase{{name: "in order", edit: func(*trial) {}}}, accessCases(), tableCases(), nodeCases(), instanceCases()) {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := shortened(run(t, tt.edit)); !slices.Equal(got, tt.want) {
-				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(tt.want, "\n\t"))
+			if gone, said := difference(run(t, tt.edit)); gone != tt.gone || said != tt.said {
+				t.Errorf("got without %q\n%s\nwant without %q\n%s", gone, said, tt.gone, tt.said)
 			}
 		})
 	}
 }
 
-// shortened returns the lines as a checkCase writes them. How long an outage made
-// it wait depends on chance, so that line is left out; TestCheckIsSlow wants it.
-func shortened(out string) (lines []string) {
-	short := strings.NewReplacer(mainTable, "TABLE", ecsID(1), "SERVER", otctest.VPCID, "VPC")
-	id := regexp.MustCompile(`request id [0-9a-f]{32}`)
-	joined := false
+// difference returns what of inOrder was not printed, and what was printed besides.
+// How long an outage made it wait depends on chance: TestCheckIsSlow looks at that.
+func difference(out string) (gone, said string) {
+	left := strings.SplitAfter(inOrder(), "\n")
+	var more []string
 	for line := range strings.Lines(out) {
-		line = strings.TrimSuffix(line, "\n")
-		switch {
-		case strings.Contains(line, "still waiting"):
-		case slices.Contains(inOrder(), line):
-			word := strings.TrimSuffix(strings.Fields(line)[1], ":")
-			if joined {
-				lines[len(lines)-1] += " " + word
-			} else {
-				lines = append(lines, word)
-			}
-			joined = true
-		default:
-			lines = append(lines, id.ReplaceAllString(short.Replace(line), "request id ID"))
-			joined = false
+		if i := slices.Index(left, line); i >= 0 {
+			gone += strings.Join(left[:i], "")
+			left = left[i+1:]
+		} else if !strings.Contains(line, "still waiting") {
+			more = append(more, strings.TrimSpace(line))
 		}
 	}
-	return lines
+	gone = regexp.MustCompile(`(?m)^\S+ (\S+?):? .*\n`).ReplaceAllString(gone+strings.Join(left, ""), "$1 ")
+	said = strings.NewReplacer(mainTable, "TABLE", tableID(2), "SECOND", ecsID(1), "SERVER", otctest.VPCID, "VPC").Replace(strings.Join(more, "\n"))
+	return strings.TrimSpace(gone), regexp.MustCompile(`request id [0-9a-f]{32}`).ReplaceAllString(said, "request id ID")
+}
+
+func accessCases() []checkCase {
+	restricted := `HTTP 401 VPC.0005 "The account is restricted.": the account is restricted, frozen or in arrears: see the OTC console (request id ID)`
+	grant := ` to the user's group in this project; it takes effect with the next token (request id ID)`
+	return []checkCase{
+		{"wrong password", func(c *trial) { c.SetPassword("another") }, noCloud,
+			`❌ login: HTTP 401 "The user name or password is wrong.": IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, ` +
+				`wrong account (OS_DOMAIN_NAME), wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) ` +
+				`counts at once, a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)` + noLogin},
+		{"no IAM there", faulty(otctest.OpLogin, otctest.Fault{Err: nobodyListens()}), noCloud,
+			"❌ login: dial tcp 192.0.2.7:443: connect: connection refused: check the way from here to the endpoint: DNS, proxy, firewall" + noLogin},
+		{"unreadable Secret", func(c *trial) {
+			c.otc.Credentials = func() (string, otc.Secret, error) {
+				return "", otc.Secret{}, errors.New("OS_PASSWORD_FILE: open /etc/otc/password: no such file or directory")
+			}
+		}, noCloud, "❌ login: OS_PASSWORD_FILE: open /etc/otc/password: no such file or directory: is Secret otc-credentials there, and mounted?" + noLogin},
+		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,
+			`❌ endpoint: no vpc endpoint for region "eu-nl9": the catalog has eu-de; set OS_REGION_NAME or OTC_VPC_ENDPOINT` +
+				"\nℹ️ route tables and instance: not tried without an endpoint"},
+		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route subnet change",
+			`❌ route table TABLE: vpc get route table: HTTP 403 VPC.2201 "Policy doesn't allow vpc:routeTables:get to be performed.": grant vpc:routeTables:get` + grant},
+		{"no server get: the list will do", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer"), "",
+			"ℹ️ instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans"},
+		{"neither server get nor list", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer", "ecs:cloudServers:list"), "instance subnet source/destination change",
+			`❌ instance: ecs list servers: HTTP 403 Pdp.0001 "Policy doesn't allow ecs:cloudServers:list to be performed.": grant ecs:cloudServers:list` + grant},
+		{"no ports", denied(otctest.DenyPolicy, "vpc:ports:get"), "subnet source/destination", noPorts},
+		{"no ports, and the list is empty", denied(otctest.DenyEmpty, "vpc:ports:get"), "subnet source/destination", noPorts},
+		{"restricted account: no second login", func(c *trial) { c.Set(func(k *otctest.Knobs) { k.Restricted = true }) }, "route subnet source/destination change",
+			"❌ route table TABLE: vpc get route table: " + restricted + "\nℹ️ subnet and source/destination check: unknown: vpc list ports: " + restricted},
+	}
+}
+
+const noPorts = "ℹ️ subnet and source/destination check: unknown: needs vpc:ports:get"
+
+func tableCases() []checkCase {
+	mine := byHand("ecs", "10.128.2.0/23", ecsID(1))
+	used := func(n int) string {
+		return fmt.Sprintf(`✅ route table TABLE: "rtb-netops" of VPC VPC, %d of 200 routes used`+"\n", n)
+	}
+	const (
+		right    = "✅ change: none, route table TABLE is right"
+		unserved = "ℹ️ subnet: no configured route table serves the Node's own subnet f06a2d81-9c34-47be-a5d7-3e8b1c60f942: only clients in the subnets that they do serve will reach the pods"
+	)
+	return []checkCase{
+		{"right already", filled(0, mine), "route change", used(5) + right},
+		{"moved", filled(0, byHand("ecs", "10.128.2.0/23", otherID), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: ecsID(1), Description: Mark}),
+			"route change", used(6) + "✅ change: route table TABLE would get: modify 10.128.2.0/23 → SERVER, delete 10.128.8.0/23"},
+		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route subnet change",
+			`❌ route table TABLE: vpc get route table: HTTP 404 VPC.2808 "Route table TABLE could not be found.": check ROUTE_TABLE_ID: there is no such table in this project (request id ID)`},
+		{"full", filled(196), "route change",
+			used(200) + "❌ change: route table TABLE is full, so this would not fit: add 10.128.2.0/23 → SERVER: remove routes, or give some subnets another table"},
+		{"full, but the route is in it", filled(195, mine), "route change", used(200) + right},
+		{"of another VPC", second("9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1"), "route subnet change",
+			`✅ route table SECOND: "rtb-2" of VPC 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 3 of 200 routes used` +
+				"\n❌ instance: it is in VPC VPC, route table SECOND in 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1: check ROUTE_TABLE_ID\n" + unserved},
+		{"serves no subnet of the Node", second(otctest.VPCID), "route subnet change",
+			`✅ route table SECOND: "rtb-2" of VPC VPC, 4 of 200 routes used` + "\n" + unserved + "\n✅ change: route table SECOND would get: add 10.128.2.0/23 → SERVER"},
+		{"conflict", filled(0, byHand("nat", "10.128.2.0/23", otherID)), "route change",
+			used(5) + "❌ change: route table TABLE has the nat route 10.128.2.0/23 → " + otherID + " of somebody else: remove it there, nothing is written until it is gone"},
+		{"shadowed by a longer route", filled(0, mine, byHand("vip", "10.128.2.128/25", "10.20.0.9")), "route change",
+			used(6) + "❌ change: in route table TABLE the vip route 10.128.2.128/25 → 10.20.0.9 takes traffic of this Node: find out whose it is, and remove it\n" + right},
+		{"shadowed by a subnet", func(c *trial) {
+			c.SetRoutes(mainTable, mine)
+			c.AddSubnet(otctest.VPCID, otctest.Subnet{ID: otherID, CIDR: "10.128.2.0/24"})
+		}, "route change", used(6) + "❌ change: in route table TABLE the local route 10.128.2.0/24 → - takes traffic of this Node: a subnet of the VPC must not overlap CLUSTER_CIDR\n" + right},
+	}
+}
+
+func nodeCases() []checkCase {
+	absent := func(name string, edit func(*trial), line string) checkCase {
+		return checkCase{name, edit, "node role annotation instance subnet source/destination change", "❌ node: " + line}
+	}
+	bad := func(name, value, line string) checkCase {
+		return checkCase{name, func(c *trial) { c.node.Annotations[SubnetsAnnotation] = value }, "annotation change", "❌ annotation: " + line}
+	}
+	return []checkCase{
+		absent("no Node", func(c *trial) { c.node = nil }, "there is no Node worker-1: check NODE_NAME against kubectl get nodes"),
+		absent("no right to read it", func(c *trial) { c.kube.Forbid("get") }, "reading Node worker-1 is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)"),
+		absent("API server is down", func(c *trial) { c.kube.Down(true) }, "cannot read Node worker-1: the API server is down: check KUBECONFIG and the API server"),
+		{"not a worker", func(c *trial) { c.node.Labels = map[string]string{labelMaster: ""} }, "role change",
+			"ℹ️ role: not a worker, so it gets no routes; the label node-role.kubernetes.io/worker would make it one"},
+		{"no annotation", func(c *trial) { c.node.Annotations = nil }, "annotation change",
+			"❌ annotation: k8s.ovn.org/node-subnets is not there yet: is OVN-Kubernetes the cluster's network, and is it up on this Node?"},
+		bad("malformed", `{"default":7}`, `k8s.ovn.org/node-subnets is malformed: "7" is neither a CIDR nor a list of CIDRs: `+
+			"OVN-Kubernetes writes it, so see the log of its cluster manager, and who else edits the Node"),
+		bad("outside CLUSTER_CIDR", annotation("172.16.0.0/24"), "172.16.0.0/24 does not lie strictly inside CLUSTER_CIDR 10.128.0.0/14: check CLUSTER_CIDR (make create-configmap)"),
+		{"one of two outside CLUSTER_CIDR", func(c *trial) { c.node.Annotations[SubnetsAnnotation] = annotation("10.128.2.0/23", "fd01:0:0:7::/64") }, "annotation",
+			"✅ annotation: pod subnets 10.128.2.0/23; fd01:0:0:7::/64 lies outside CLUSTER_CIDR and is skipped"},
+	}
+}
+
+func instanceCases() []checkCase {
+	down := `HTTP 503 APIGW.0613 "Down.": the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)`
+	return []checkCase{
+		{"none", func(c *trial) { c.server.Fixed = []string{"10.20.0.99"} }, "instance subnet source/destination change",
+			"❌ instance: no ECS instance found for this Node: server SERVER has the addresses [10.20.0.99], the Node [10.20.0.11]; the project has no server with the address [10.20.0.11]: " +
+				"check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)"},
+		{"ECS is down", faulty(otctest.OpServerGet, otctest.Fault{Status: 503, Message: "Down."}), "instance subnet source/destination change", "❌ instance: ecs get server: " + down},
+		{"no InternalIP", func(c *trial) { c.node.Status.Addresses = nil }, "node instance subnet source/destination change", "✅ node: worker-1 is there, InternalIP none\n" +
+			"❌ instance: no ECS instance found for this Node: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node"},
+		{"source/destination check on", func(c *trial) { c.server.AllowedPairs = nil }, "source/destination",
+			"❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance SERVER in the OTC console"},
+		{"source/destination check unknown", faulty(otctest.OpPortList, otctest.Fault{Status: 503, Message: "Down."}), "subnet source/destination",
+			"ℹ️ subnet and source/destination check: unknown: vpc list ports: " + down},
+	}
 }
 
 // faulty spoils an operation for good.
@@ -213,16 +289,26 @@ func denied(how otctest.Denial, actions ...string) func(*trial) {
 	}
 }
 
-func annotated(value string) func(*trial) {
-	return func(c *trial) { c.node.Annotations[SubnetsAnnotation] = value }
+// second is another table than the default one, in that VPC.
+func second(vpc string) func(*trial) {
+	return func(c *trial) {
+		c.AddTable(tableID(2), "rtb-2", vpc)
+		c.cfg.Tables = []string{tableID(2)}
+	}
 }
 
-func nobodyListens() error {
-	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 443}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+func byHand(kind, destination, hop string) otctest.Route {
+	return otctest.Route{Type: kind, Destination: destination, NextHop: hop, Description: "by hand"}
 }
 
-func noSuchHost() error {
-	return &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "iam.eu-de.otc.test", Server: "192.0.2.53:53", IsNotFound: true}}
+// filled gives the table these routes and n more.
+func filled(n int, routes ...otctest.Route) func(*trial) {
+	return func(c *trial) {
+		for i := range n {
+			routes = append(routes, byHand("ecs", fmt.Sprintf("172.16.%d.0/24", i), otherID))
+		}
+		c.SetRoutes(mainTable, routes...)
+	}
 }
 
 // TestCheckIsSlow: whoever has to wait is told what for, and then what came of it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -14,6 +15,10 @@ const (
 	watchFails = "error cannot watch node worker-1: dial tcp 192.0.2.7:443: connect: connection refused: check the API server and the way to it; tried again within a minute, routes stay as they are"
 	watchAgain = "info watching node worker-1 again"
 )
+
+func nobodyListens() error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 443}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+}
 
 // TestEachOutageIsToldOnce: its beginning and its end, however many tries it
 // takes, and the next one too; the end not before the watch has delivered.
