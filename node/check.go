@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -34,7 +33,7 @@ type CheckCloud interface {
 	Ports(ctx context.Context, serverID string) ([]otc.Port, error)
 }
 
-// A checker goes through the steps and remembers what later steps need.
+// A checker is one pass over the Node in dry run, and prints what comes of it.
 type checker struct {
 	mu     sync.Mutex // for out: a slow step may speak up
 	out    io.Writer
@@ -42,28 +41,44 @@ type checker struct {
 	cfg    Config
 	failed bool
 
-	facts    *Facts
-	wanted   []netip.Prefix
-	instance otc.Server
-	tables   []otc.RouteTable
-	loggedIn bool
+	facts  *Facts
+	to     target    // what the pass brings the tables to; no server: it was not found
+	tables []outcome // those that could be read
 }
 
 // Check goes once through everything that must work, writes nothing but a line
 // per step to out, and reports whether no step failed. read reads the Node. There
 // is at most one login.
 func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(ctx context.Context, name string) (*corev1.Node, error), cfg Config) bool {
+	cfg.DryRun = true
 	c := &checker{out: out, cloud: cloud, cfg: cfg}
 	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", cfg.NodeName, join(cfg.Ranges), plural(len(cfg.Tables), "route table"))
-	c.step(ctx, "login", c.login)
-	for _, id := range cfg.Tables {
-		c.step(ctx, "route table "+id, func(ctx context.Context) { c.routeTable(ctx, id) })
-	}
+	loggedIn := false
+	c.step(ctx, "login", func(ctx context.Context) { loggedIn = c.login(ctx) })
 	c.step(ctx, "node", func(ctx context.Context) { c.node(ctx, read) })
-	c.step(ctx, "instance", c.findInstance)
-	c.step(ctx, "network", c.network)
-	c.changes()
+	if loggedIn {
+		c.reconcile(ctx)
+	}
 	return !c.failed
+}
+
+// reconcile finds the instance and reads the tables, as a pass does.
+func (c *checker) reconcile(ctx context.Context) {
+	if c.facts != nil {
+		c.step(ctx, "instance", c.locate)
+	}
+	for _, id := range c.cfg.Tables {
+		c.step(ctx, "route table "+id, func(ctx context.Context) { c.sync(ctx, id) })
+	}
+	if c.to.server.ID == "" {
+		return
+	}
+	c.step(ctx, "network", c.network)
+	for _, o := range c.tables {
+		if len(c.to.wanted) > 0 && !elsewhere(o.view, c.to.server) {
+			c.change(o)
+		}
+	}
 }
 
 // step gives a step its time, and says what is waited for if that is long.
@@ -102,126 +117,103 @@ func withRequest(err error) string {
 	return err.Error()
 }
 
-func (c *checker) login(ctx context.Context) {
+// login reports whether there is a token, and a place to use it.
+func (c *checker) login(ctx context.Context) bool {
 	project, expires, base, err := c.cloud.Login(ctx)
-	if e, ok := errors.AsType[*otc.Error](err); ok && e.Service != "iam" { // the login itself went well
+	switch e, ok := errors.AsType[*otc.Error](err); {
+	case ok && e.Service != "iam": // the login itself went well
 		c.fail("endpoint: %v", e.Err)
 		c.note("route tables and instance: not tried without an endpoint")
-		return
-	}
-	if err != nil {
+	case err != nil:
 		c.fail("login: %s", strings.TrimPrefix(withRequest(err), "iam login: "))
 		c.note("route tables and instance: not tried without a login")
-		return
+	default:
+		c.pass("login: project %s, token until %s", project, stamp(expires))
+		for _, service := range slices.Sorted(maps.Keys(base)) {
+			c.pass("endpoint: %s is %s", service, base[service])
+		}
 	}
-	c.loggedIn = true
-	c.pass("login: project %s, token until %s", project, stamp(expires))
-	for _, service := range slices.Sorted(maps.Keys(base)) {
-		c.pass("endpoint: %s is %s", service, base[service])
-	}
+	return err == nil
 }
 
-func (c *checker) routeTable(ctx context.Context, id string) {
-	if !c.loggedIn {
-		return
-	}
-	view, err := c.cloud.RouteTable(ctx, id)
-	if err != nil {
-		c.fail("route table %s: %s", id, withRequest(err))
-		return
-	}
-	c.tables = append(c.tables, view)
-	c.pass("route table %s: %q of VPC %s, %d of %d routes used", id, view.Name, view.VPCID, len(view.Routes), TableLimit)
-}
-
-// node reads the Node, its role and its annotation.
+// node reads the Node, and says what it asks for.
 func (c *checker) node(ctx context.Context, read func(ctx context.Context, name string) (*corev1.Node, error)) {
 	n, err := read(ctx, c.cfg.NodeName)
 	switch {
 	case apierrors.IsNotFound(err):
 		c.fail("node: there is no Node %s: check NODE_NAME against kubectl get nodes", c.cfg.NodeName)
-		return
 	case apierrors.IsForbidden(err):
 		c.fail("node: reading Node %s is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)", c.cfg.NodeName)
-		return
 	case err != nil:
 		c.fail("node: cannot read Node %s: %v: check KUBECONFIG and the API server", c.cfg.NodeName, err)
-		return
+	default:
+		facts := FactsOf(n)
+		c.facts = &facts
+		c.pass("node: %s is there, InternalIP %s", c.cfg.NodeName, cmp.Or(join(facts.Addresses), "none"))
+		c.intent(facts)
 	}
-	facts := FactsOf(n)
-	c.facts = &facts
-	c.pass("node: %s is there, InternalIP %s", c.cfg.NodeName, cmp.Or(addresses(facts.Addresses), "none"))
-	if facts.Worker {
+}
+
+// intent says what the Node asks for; of a Node that is no worker, what it would.
+func (c *checker) intent(f Facts) {
+	worker := f.Worker
+	f.Worker = true
+	in, n := intent{}.next(&f, &c.cfg)
+	if worker {
+		c.to.wanted = in.wanted
 		c.pass("role: a worker")
 	} else {
 		c.note("role: not a worker, so it gets no routes; the label %s would make it one", labelWorker)
 	}
-	c.annotation(facts)
-}
-
-func (c *checker) annotation(facts Facts) {
-	subnets, err := facts.subnets()
-	if err != nil {
-		cure := "OVN-Kubernetes writes it, so see the log of its cluster manager, and who else edits the Node"
-		if isWaiting(err) {
-			cure = "is OVN-Kubernetes the cluster's network, and is it up on this Node?"
-		}
-		c.fail("annotation: %s: %s", strings.TrimPrefix(err.Error(), "annotation "), cure)
-		return
-	}
-	var outside []netip.Prefix
-	c.wanted, outside = divide(subnets, c.cfg.Ranges)
+	reason := strings.TrimPrefix(in.reason, "annotation ")
 	switch {
-	case len(c.wanted) == 0:
-		c.fail("annotation: %s does not lie strictly inside CLUSTER_CIDR %s: check CLUSTER_CIDR (make create-configmap)", join(outside), join(c.cfg.Ranges))
-	case len(outside) > 0:
-		c.pass("annotation: pod subnets %s; %s lies outside CLUSTER_CIDR and is skipped", join(c.wanted), join(outside))
+	case in.phase == waiting:
+		c.fail("annotation: %s: is OVN-Kubernetes the cluster's network, and is it up on this Node?", reason)
+	case in.phase == invalid:
+		c.fail("annotation: %s: OVN-Kubernetes writes it, so see the log of its cluster manager, and who else edits the Node", reason)
+	case in.phase == skipped:
+		subnets, _ := f.subnets()
+		c.fail("annotation: %s does not lie strictly inside CLUSTER_CIDR %s: check CLUSTER_CIDR (make create-configmap)", join(subnets), join(c.cfg.Ranges))
+	case n.outside != "":
+		c.pass("annotation: pod subnets %s; %s lies outside CLUSTER_CIDR and is skipped", join(in.wanted), n.outside)
 	default:
-		c.pass("annotation: pod subnets %s", join(c.wanted))
+		c.pass("annotation: pod subnets %s", join(in.wanted))
 	}
 }
 
-func (c *checker) findInstance(ctx context.Context) {
-	if !c.loggedIn || c.facts == nil {
-		return
-	}
+func (c *checker) locate(ctx context.Context) {
 	server, err := findInstance(ctx, c.cloud, *c.facts)
 	if err != nil {
 		c.fail("instance: %s", withRequest(err))
 		return
 	}
-	c.instance = server
-	c.pass("instance: %s (%s) with %s", server.ID, server.Name, addresses(server.Fixed))
-	for _, view := range c.tables {
-		if c.isElsewhere(view) {
-			c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", server.VPCID, view.ID, view.VPCID)
-		}
-	}
+	c.to.server = server
+	c.pass("instance: %s (%s) with %s", server.ID, server.Name, join(server.Fixed))
 	if _, err := c.cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
 		c.note("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
 	}
 }
 
-// isElsewhere reports whether a table belongs to another VPC than the instance.
-func (c *checker) isElsewhere(view otc.RouteTable) bool {
-	return c.instance.VPCID != "" && view.VPCID != "" && c.instance.VPCID != view.VPCID
-}
-
-func addresses(all []netip.Addr) string {
-	var s []string
-	for _, a := range all {
-		s = append(s, a.String())
+// sync reads a table and plans. One of another VPC is shown all the same.
+func (c *checker) sync(ctx context.Context, id string) {
+	to := c.to
+	to.server.VPCID = ""
+	o := (&table{id: id}).sync(ctx, env{cloud: c.cloud, cfg: &c.cfg}, to)
+	if o.err != nil {
+		c.fail("route table %s: %s", id, withRequest(o.err))
+		return
 	}
-	return strings.Join(s, ", ")
+	c.tables = append(c.tables, o)
+	c.pass("route table %s: %q of VPC %s, %d of %d routes used", id, o.view.Name, o.view.VPCID, len(o.view.Routes), TableLimit)
+	if elsewhere(o.view, c.to.server) {
+		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.view.VPCID)
+	}
 }
 
 // network looks at the instance's ports: whether a table serves their subnets,
 // and whether they may forward.
 func (c *checker) network(ctx context.Context) {
-	if c.instance.ID == "" {
-		return
-	}
-	ports, err := c.cloud.Ports(ctx, c.instance.ID)
+	ports, err := c.cloud.Ports(ctx, c.to.server.ID)
 	if err != nil && !otc.IsForbidden(err) {
 		c.note("subnet and source/destination check: unknown: %s", withRequest(err))
 		return
@@ -230,66 +222,49 @@ func (c *checker) network(ctx context.Context) {
 		c.note("subnet and source/destination check: unknown: needs vpc:ports:get")
 		return
 	}
-	forwards := false
 	var networks []string
 	for _, p := range ports {
-		forwards = forwards || p.Forwards()
 		networks = append(networks, p.NetworkID)
 	}
 	c.served(networks)
-	if forwards {
+	if slices.ContainsFunc(ports, otc.Port.Forwards) {
 		c.pass("source/destination check: off")
 	} else {
-		c.fail("source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance %s in the OTC console", c.instance.ID)
+		c.fail("source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance %s in the OTC console", c.to.server.ID)
 	}
 }
 
 // served: each VPC subnet uses exactly one route table.
 func (c *checker) served(networks []string) {
-	for _, view := range c.tables {
-		for _, subnet := range view.Subnets {
-			if slices.Contains(networks, subnet) {
-				c.pass("subnet: route table %s serves the Node's own subnet", view.ID)
-				return
-			}
-		}
-	}
-	if len(c.tables) == len(c.cfg.Tables) {
+	own := func(subnet string) bool { return slices.Contains(networks, subnet) }
+	i := slices.IndexFunc(c.tables, func(o outcome) bool { return slices.ContainsFunc(o.view.Subnets, own) })
+	switch {
+	case i >= 0:
+		c.pass("subnet: route table %s serves the Node's own subnet", c.tables[i].view.ID)
+	case len(c.tables) == len(c.cfg.Tables):
 		c.note("subnet: no configured route table serves the Node's own subnet %s: only clients in the subnets that they do serve will reach the pods", strings.Join(networks, ", "))
 	}
 }
 
-// changes says what would be written.
-func (c *checker) changes() {
-	if c.instance.ID == "" || len(c.wanted) == 0 || !c.facts.Worker {
-		return
+// change says what a pass over the table would write, and what is in its way.
+func (c *checker) change(o outcome) {
+	id, ch := o.view.ID, o.plan.Changes
+	for _, r := range o.plan.Conflicts {
+		c.fail("change: route table %s has the %s route %s of somebody else: remove it there, nothing is written until it is gone", id, r.Type, r)
 	}
-	for _, view := range c.tables {
-		if !c.isElsewhere(view) {
-			c.change(view)
-		}
-	}
-}
-
-func (c *checker) change(view otc.RouteTable) {
-	plan := MakePlan(Question{Wanted: c.wanted, Self: c.instance.ID, NodeName: c.cfg.NodeName, Ranges: c.cfg.Ranges, Table: view.Routes})
-	for _, r := range plan.Conflicts {
-		c.fail("change: route table %s has the %s route %s of somebody else: remove it there, nothing is written until it is gone", view.ID, r.Type, r)
-	}
-	for _, r := range plan.Shadows {
+	for _, r := range o.plan.Shadows {
 		cure := "find out whose it is, and remove it"
 		if r.Type == "local" {
 			cure = "a subnet of the VPC must not overlap CLUSTER_CIDR"
 		}
-		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", view.ID, r.Type, r, cure)
+		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", id, r.Type, r, cure)
 	}
-	ch := plan.Changes
 	switch {
-	case len(view.Routes)+len(ch.Routes(otc.Add))-len(ch.Routes(otc.Delete)) > TableLimit:
-		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", view.ID, ch)
-	case !plan.lacks() && len(plan.Conflicts) == 0:
-		c.pass("change: none, route table %s is right", view.ID)
+	case len(o.view.Routes)+len(ch.Routes(otc.Add))-len(ch.Routes(otc.Delete)) > TableLimit:
+		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", id, ch)
 	case len(ch) > 0:
-		c.pass("change: route table %s would get: %s", view.ID, ch)
+		c.pass("change: route table %s would get: %s", id, ch)
+	case len(o.plan.Conflicts) == 0:
+		c.pass("change: none, route table %s is right", id)
 	}
 }

@@ -110,11 +110,11 @@ func inOrder() string {
 ✅ login: project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z
 ✅ endpoint: ecs is https://ecs.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04
 ✅ endpoint: vpc is https://vpc.eu-de.otc.test/v1/5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04
-✅ route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518: "rtb-netops" of VPC 2d9c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 4 of 200 routes used
 ✅ node: worker-1 is there, InternalIP 10.20.0.11
 ✅ role: a worker
 ✅ annotation: pod subnets 10.128.2.0/23
 ✅ instance: a4c70001-2b6d-4f80-93ae-5d1c00000001 (worker-1) with 10.20.0.11
+✅ route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518: "rtb-netops" of VPC 2d9c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 4 of 200 routes used
 ✅ subnet: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 serves the Node's own subnet
 ✅ source/destination check: off
 ✅ change: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 would get: add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001
@@ -123,7 +123,7 @@ func inOrder() string {
 
 // What depends on a login, and what that is not there.
 const (
-	noCloud = "login endpoint endpoint route instance subnet source/destination change"
+	noCloud = "login endpoint endpoint instance route subnet source/destination change"
 	noLogin = "\nℹ️ route tables and instance: not tried without a login"
 )
 

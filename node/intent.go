@@ -139,10 +139,10 @@ func divide(subnets, ranges []netip.Prefix) (inside, outside []netip.Prefix) {
 	return inside, outside
 }
 
-func join(prefixes []netip.Prefix) string {
+func join[T fmt.Stringer](values []T) string {
 	var s []string
-	for _, p := range prefixes {
-		s = append(s, p.String())
+	for _, v := range values {
+		s = append(s, v.String())
 	}
 	return strings.Join(s, ", ")
 }

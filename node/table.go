@@ -87,8 +87,8 @@ func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	if err != nil {
 		return err
 	}
-	if vpc := to.server.VPCID; vpc != "" && view.VPCID != "" && vpc != view.VPCID {
-		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, vpc)
+	if elsewhere(view, to.server) {
+		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, to.server.VPCID)
 	}
 	q := Question{Wanted: to.wanted, Self: to.server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: view.Routes, Confirmed: o.owned}
 	if len(to.wanted) == 0 {
@@ -101,6 +101,12 @@ func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	}
 	o.owned = owned(o.owned, to, view.Routes)
 	return nil
+}
+
+// elsewhere reports whether a table belongs to another VPC than an instance, if
+// both are known.
+func elsewhere(view otc.RouteTable, s otc.Server) bool {
+	return s.VPCID != "" && view.VPCID != "" && s.VPCID != view.VPCID
 }
 
 // missing asks which next hops the cloud says are gone. In doubt they live: a cloud
