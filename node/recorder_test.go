@@ -24,7 +24,7 @@ func TestRecorder(t *testing.T) {
 		"its end is recorded, and only once":                "0 503 +, 1 ok +, 2 ok -, 31 ok -",
 		"the next one within half an hour, too":             "0 503 +, 1 ok +, 2 503 +, 3 ok +",
 		"what comes and goes, three times in half an hour":  "0 503 +, 1 ok +, 2 503 +, 3 ok +, 4 503 +, 5 ok +, 6 503 -, 7 ok -, 8 503 -, 29 503 -, 31 503 +, 32 ok +, 33 503 +",
-		"states that take turns":                            "0 a +, 1 b +, 2 a +, 3 b +, 4 a +, 5 b +, 6 a -, 7 b -, 30 a +, 31 b +",
+		"states that take turns":                            "0 a +, 1 b +, 2 a +, 3 b +, 4 a +, 5 b +, 6 a +, 7 b +, 30 a +, 31 b +",
 		"a state after a failure that is not told again":    "0 503 +, 1 a +, 2 503 +, 3 a +, 4 503 +, 5 a +, 6 503 -, 7 b +",
 		"cleared": "0 503 +, 1 clear, 2 503 +, 3 a +, 4 clear, 5 a +",
 	} {
