@@ -69,8 +69,12 @@ func newTables(ids []string) (tables []*table) {
 	return tables
 }
 
-// Status returns what is known, as of the last pass.
-func (r *Reconciler) Status() status.Status { return *r.status.Load() }
+// Status returns what is known as of the last pass, and all that was recorded.
+func (r *Reconciler) Status() status.Status {
+	s := *r.status.Load()
+	s.Changes = r.rec.recent()
+	return s
+}
 
 // Run works until ctx ends. Routes stay as they are then.
 func (r *Reconciler) Run(ctx context.Context) {
@@ -354,7 +358,7 @@ func (r *Reconciler) recordRemoved(left []string) {
 func (r *Reconciler) publish() {
 	now := time.Now()
 	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: r.intent.wanted,
-		LastRead: r.readAt, NextRead: earliest(r.active()), Changes: r.rec.recent()}
+		LastRead: r.readAt, NextRead: earliest(r.active())}
 	if r.instance.found {
 		s.Instance, s.InstanceName = r.instance.server.ID, r.instance.server.Name
 	}
