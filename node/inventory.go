@@ -57,7 +57,7 @@ func newSurvey(ctx context.Context, cloud Cloud, self string) (*survey, error) {
 // errDoubtful is a list of servers that cannot be right.
 var errDoubtful = errors.New("the list of servers lacks this Node's own: is ecs:cloudServers:list granted? Nothing counts as gone")
 
-// isGone asks for one instance; only the cloud's own "not found" counts.
+// isGone asks for one instance once; only the cloud's own "not found" counts.
 func (s *survey) isGone(ctx context.Context, id string) bool {
 	if gone, asked := s.gone[id]; asked {
 		return gone
@@ -65,9 +65,14 @@ func (s *survey) isGone(ctx context.Context, id string) bool {
 	if s.listed[id] {
 		return false
 	}
-	_, err := s.cloud.Server(ctx, id)
-	s.gone[id] = otc.IsNotFound(err)
+	s.gone[id] = isGone(ctx, s.cloud, id)
 	return s.gone[id]
+}
+
+// isGone asks for one instance, whatever else the cloud knows.
+func isGone(ctx context.Context, cloud Cloud, id string) bool {
+	_, err := cloud.Server(ctx, id)
+	return otc.IsNotFound(err)
 }
 
 // round looks for marked routes whose instance is gone in tables that have just
@@ -90,7 +95,7 @@ func (v *inventory) round(ctx context.Context, e env, self string, tables, read 
 			e.rec.clear("inventory")
 			t.orphans = v.orphans(ctx, s, routes, self)
 		}
-		v.record(ctx, e, self, t)
+		t.recordOrphans(ctx, e)
 	}
 	maps.DeleteFunc(v.missing, func(id string, _ suspicion) bool { // no table leads there any more
 		return !slices.ContainsFunc(tables, func(t *table) bool { return leadsTo(t.view.Routes, id) })
@@ -178,8 +183,8 @@ func marked(routes []otc.Route, ranges []netip.Prefix) []otc.Route {
 	return out
 }
 
-// record names the orphans of a table, and removes them if it may.
-func (v *inventory) record(ctx context.Context, e env, self string, t *table) {
+// recordOrphans names the orphans of a table, and removes them if it may.
+func (t *table) recordOrphans(ctx context.Context, e env) {
 	about := t.about(" orphans")
 	switch {
 	case len(t.orphans) == 0:
@@ -188,14 +193,14 @@ func (v *inventory) record(ctx context.Context, e env, self string, t *table) {
 		e.rec.state(about, warning, orphansFound, fmt.Sprintf("route table %s has routes of instances that are gone: %s (ORPHAN_CLEANUP=true removes them)",
 			t.id, otc.Ops(otc.Delete, t.orphans...)), "table", t.id)
 	default:
-		v.remove(ctx, e, self, t)
+		t.cleanUp(ctx, e)
 	}
 }
 
-// remove removes the orphans of a table, and says what it left.
-func (v *inventory) remove(ctx context.Context, e env, self string, t *table) {
+// cleanUp removes the orphans of a table, and says what it left.
+func (t *table) cleanUp(ctx context.Context, e env) {
 	about := t.about(" orphans")
-	removed, err := t.removeOrphans(ctx, e, self)
+	removed, err := t.removeOrphans(ctx, e)
 	if len(removed) > 0 {
 		e.rec.state(about, info, orphansRemoved, fmt.Sprintf("removed routes of instances that are gone from route table %s: %s", t.id, destinations(removed)), "table", t.id)
 	}
@@ -212,9 +217,9 @@ func (v *inventory) remove(ctx context.Context, e env, self string, t *table) {
 // removeOrphans deletes the orphans that nobody else speaks for: before each PUT
 // of a few, the table shows the same entry, the cloud misses its instance and the
 // API server its Node (R11). It returns what a read no longer shows.
-func (t *table) removeOrphans(ctx context.Context, e env, self string) (removed []otc.Route, err error) {
+func (t *table) removeOrphans(ctx context.Context, e env) (removed []otc.Route, err error) {
 	for batch := range slices.Chunk(slices.Clone(t.orphans), splitSize) {
-		if batch, err = t.stillOrphans(ctx, e, self, batch); err != nil {
+		if batch, err = t.stillOrphans(ctx, e, batch); err != nil {
 			return removed, err
 		}
 		if len(batch) == 0 {
@@ -240,12 +245,11 @@ func (t *table) removeOrphans(ctx context.Context, e env, self string) (removed 
 }
 
 // stillOrphans returns the routes of a batch that may be deleted now.
-func (t *table) stillOrphans(ctx context.Context, e env, self string, batch []otc.Route) ([]otc.Route, error) {
+func (t *table) stillOrphans(ctx context.Context, e env, batch []otc.Route) ([]otc.Route, error) {
 	var out []otc.Route
-	instances := missing(ctx, e.cloud, self, batch)
 	for _, r := range batch {
 		name, named := strings.CutPrefix(r.Description, Mark+": ")
-		if !named || len(r.Description) >= maxDescription || !instances[uuid(r.NextHop)] { // a long name is cut off
+		if !named || len(r.Description) >= maxDescription || !isGone(ctx, e.cloud, uuid(r.NextHop)) { // a long name is cut off
 			continue
 		}
 		exists, err := e.kube.NodeExists(ctx, name)

@@ -115,11 +115,9 @@ func missing(ctx context.Context, cloud Cloud, self string, routes []otc.Route) 
 	gone := map[string]bool{}
 	for _, route := range routes {
 		id := uuid(route.NextHop)
-		if _, asked := gone[id]; id == "" || asked {
-			continue
+		if _, asked := gone[id]; id != "" && !asked {
+			gone[id] = isGone(ctx, cloud, id)
 		}
-		_, err := cloud.Server(ctx, id)
-		gone[id] = otc.IsNotFound(err)
 	}
 	if slices.Contains(slices.Collect(maps.Values(gone)), true) {
 		if _, err := cloud.Server(ctx, self); err != nil {
