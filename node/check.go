@@ -23,7 +23,8 @@ const (
 	patience    = 2 * time.Second  // before a step that takes longer says so
 )
 
-// TableLimit is how many routes a table takes (VPC API, updating a route table).
+// TableLimit is how many routes a table takes unless the project's quota says
+// otherwise (VPC API, updating a route table).
 const TableLimit = 200
 
 // CheckCloud is what Check asks of the cloud; *otc.Client is one.
@@ -31,6 +32,7 @@ type CheckCloud interface {
 	Cloud
 	Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error)
 	Ports(ctx context.Context, serverID string) ([]otc.Port, error)
+	RouteQuota(ctx context.Context) (limit int, err error)
 }
 
 // A checker is one pass over the Node in dry run, and prints what comes of it.
@@ -41,9 +43,11 @@ type checker struct {
 	cfg    Config
 	failed bool
 
-	facts  *Facts
-	to     target    // what the pass brings the tables to; no server: it was not found
-	tables []outcome // those that could be read
+	facts   *Facts
+	to      target    // what the pass brings the tables to; no server: it was not found
+	limit   int       // routes that a table takes; negative: any number
+	assumed bool      // the limit could not be read
+	tables  []outcome // those that could be read
 }
 
 // Check goes once through everything that must work, writes nothing but a line
@@ -67,6 +71,7 @@ func (c *checker) reconcile(ctx context.Context) {
 	if c.facts != nil {
 		c.step(ctx, "instance", c.locate)
 	}
+	c.step(ctx, "quota", c.quota)
 	for _, id := range c.cfg.Tables {
 		c.step(ctx, "route table "+id, func(ctx context.Context) { c.sync(ctx, id) })
 	}
@@ -194,6 +199,24 @@ func (c *checker) locate(ctx context.Context) {
 	}
 }
 
+func (c *checker) quota(ctx context.Context) {
+	limit, err := c.cloud.RouteQuota(ctx)
+	if c.limit, c.assumed = limit, err != nil; c.assumed {
+		c.limit = TableLimit
+	}
+}
+
+// used says how much of its limit a table uses.
+func (c *checker) used(n int) string {
+	switch {
+	case c.limit < 0:
+		return plural(n, "route") + " used, no limit"
+	case c.assumed:
+		return fmt.Sprintf("%d of %d routes used (limit assumed)", n, c.limit)
+	}
+	return fmt.Sprintf("%d of %d routes used", n, c.limit)
+}
+
 // sync reads a table and plans. One of another VPC is shown all the same.
 func (c *checker) sync(ctx context.Context, id string) {
 	to := c.to
@@ -204,7 +227,7 @@ func (c *checker) sync(ctx context.Context, id string) {
 		return
 	}
 	c.tables = append(c.tables, o)
-	c.pass("route table %s: %q of VPC %s, %d of %d routes used", id, o.view.Name, o.view.VPCID, len(o.view.Routes), TableLimit)
+	c.pass("route table %s: %q of VPC %s, %s", id, o.view.Name, o.view.VPCID, c.used(o.view.Used()))
 	if elsewhere(o.view, c.to.server) {
 		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.view.VPCID)
 	}
@@ -259,8 +282,9 @@ func (c *checker) change(o outcome) {
 		}
 		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", id, r.Type, r, cure)
 	}
+	more := len(ch.Routes(otc.Add)) - len(ch.Routes(otc.Delete))
 	switch {
-	case len(o.view.Routes)+len(ch.Routes(otc.Add))-len(ch.Routes(otc.Delete)) > TableLimit:
+	case more > 0 && c.limit >= 0 && o.view.Used()+more > c.limit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", id, ch)
 	case len(ch) > 0:
 		c.pass("change: route table %s would get: %s", id, ch)

@@ -91,7 +91,7 @@ func viewTraps() []trap {
 			w.pass(time.Hour)
 			w.wantChecked(a, "ℹ️ subnet: no configured route table serves the Node's own subnet")
 		},
-		table: []string{home}, calls: first + " login server server get port.list", told: []string{"log success"}, state: "ready, in sync",
+		table: []string{home}, calls: first + " login server server quotas get port.list", told: []string{"log success"}, state: "ready, in sync",
 	}}
 }
 
