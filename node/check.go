@@ -75,6 +75,7 @@ func (c *checker) reconcile(ctx context.Context) {
 	for _, id := range c.cfg.Tables {
 		c.step(ctx, "route table "+id, func(ctx context.Context) { c.sync(ctx, id) })
 	}
+	c.outside()
 	if c.to.server.ID == "" {
 		return
 	}
@@ -230,6 +231,19 @@ func (c *checker) sync(ctx context.Context, id string) {
 	c.pass("route table %s: %q of VPC %s, %s", id, o.view.Name, o.view.VPCID, c.used(o.view.Used()))
 	if elsewhere(o.view, c.to.server) {
 		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.view.VPCID)
+	}
+}
+
+// outside: what comes into a VPC from elsewhere follows its default table (VPC
+// user guide, associating a route table with a subnet).
+func (c *checker) outside() {
+	const clients = "clients in other VPCs (peering), behind VPN or Direct Connect"
+	i := slices.IndexFunc(c.tables, func(o outcome) bool { return o.view.Default && !elsewhere(o.view, c.to.server) })
+	switch {
+	case i >= 0:
+		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].view.ID, clients)
+	case len(c.tables) == len(c.cfg.Tables):
+		c.note("default table: no configured route table is the VPC's default one: %s will not reach the pods", clients)
 	}
 }
 

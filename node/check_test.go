@@ -115,6 +115,7 @@ func inOrder() string {
 ✅ annotation: pod subnets 10.128.2.0/23
 ✅ instance: a4c70001-2b6d-4f80-93ae-5d1c00000001 (worker-1) with 10.20.0.11
 ✅ route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518: "rtb-netops" of VPC 2d9c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 0 of 200 routes used
+✅ default table: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 is the VPC's: it serves clients in other VPCs (peering), behind VPN or Direct Connect
 ✅ subnet: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 serves the Node's own subnet
 ✅ source/destination check: off
 ✅ change: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 would get: add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001
@@ -123,7 +124,7 @@ func inOrder() string {
 
 // What depends on a login, and what that is not there.
 const (
-	noCloud = "login endpoint endpoint instance route subnet source/destination change"
+	noCloud = "login endpoint endpoint instance route default subnet source/destination change"
 	noLogin = "\nℹ️ route tables and instance: not tried without a login"
 )
 
@@ -182,7 +183,7 @@ func accessCases() []checkCase {
 		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,
 			`❌ endpoint: no vpc endpoint for region "eu-nl9": the catalog has eu-de; set OS_REGION_NAME or OTC_VPC_ENDPOINT` +
 				"\nℹ️ route tables and instance: not tried without an endpoint"},
-		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route subnet change",
+		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route default subnet change",
 			`❌ route table TABLE: vpc get route table: HTTP 403 VPC.2201 "Policy doesn't allow vpc:routeTables:get to be performed.": grant vpc:routeTables:get` + grant},
 		{"no server get: the list will do", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer"), "",
 			"ℹ️ instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans"},
@@ -192,7 +193,7 @@ func accessCases() []checkCase {
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 0 of 200 routes used (limit assumed)`},
 		{"no ports", denied(otctest.DenyPolicy, "vpc:ports:get"), "subnet source/destination", noPorts},
 		{"no ports, and the list is empty", denied(otctest.DenyEmpty, "vpc:ports:get"), "subnet source/destination", noPorts},
-		{"restricted account: no second login", func(c *trial) { c.Set(func(k *otctest.Knobs) { k.Restricted = true }) }, "route subnet source/destination change",
+		{"restricted account: no second login", func(c *trial) { c.Set(func(k *otctest.Knobs) { k.Restricted = true }) }, "route default subnet source/destination change",
 			"❌ route table TABLE: vpc get route table: " + restricted + "\nℹ️ subnet and source/destination check: unknown: vpc list ports: " + restricted},
 	}
 }
@@ -207,24 +208,25 @@ func tableCases() []checkCase {
 	const (
 		full     = "❌ change: route table TABLE is full, so this would not fit: add 10.128.2.0/23 → SERVER: remove routes, or give some subnets another table"
 		right    = "✅ change: none, route table TABLE is right"
+		outside  = "ℹ️ default table: no configured route table is the VPC's default one: clients in other VPCs (peering), behind VPN or Direct Connect will not reach the pods\n"
 		unserved = "ℹ️ subnet: no configured route table serves the Node's own subnet f06a2d81-9c34-47be-a5d7-3e8b1c60f942: only clients in the subnets that they do serve will reach the pods"
 	)
 	return []checkCase{
 		{"right already", filled(0, mine), "route change", used(1) + right},
 		{"moved", filled(0, byHand("ecs", "10.128.2.0/23", otherID), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: ecsID(1), Description: Mark}),
 			"route change", used(2) + "✅ change: route table TABLE would get: modify 10.128.2.0/23 → SERVER, delete 10.128.8.0/23"},
-		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route subnet change",
+		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route default subnet change",
 			`❌ route table TABLE: vpc get route table: HTTP 404 VPC.2808 "Route table TABLE could not be found.": check ROUTE_TABLE_ID: there is no such table in this project (request id ID)`},
 		{"full", filled(200), "route change", used(200) + full},
 		{"full, by a quota of its own", func(c *trial) { filled(1)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = 1 }) }, "route change", strings.ReplaceAll(used(1)+full, "200", "1")},
 		{"no limit", func(c *trial) { filled(200)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = -1 }) }, "route",
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 200 routes used, no limit`},
 		{"over the limit, but the route is in it", filled(200, mine), "route change", used(201) + right},
-		{"of another VPC", second("9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1"), "route subnet change",
+		{"of another VPC", second("9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1"), "route default subnet change",
 			`✅ route table SECOND: "rtb-2" of VPC 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 0 of 200 routes used` +
-				"\n❌ instance: it is in VPC VPC, route table SECOND in 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1: check ROUTE_TABLE_ID\n" + unserved},
-		{"serves no subnet of the Node", second(otctest.VPCID), "route subnet change",
-			`✅ route table SECOND: "rtb-2" of VPC VPC, 0 of 200 routes used` + "\n" + unserved + "\n✅ change: route table SECOND would get: add 10.128.2.0/23 → SERVER"},
+				"\n❌ instance: it is in VPC VPC, route table SECOND in 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1: check ROUTE_TABLE_ID\n" + outside + unserved},
+		{"serves no subnet of the Node", second(otctest.VPCID), "route default subnet change",
+			`✅ route table SECOND: "rtb-2" of VPC VPC, 0 of 200 routes used` + "\n" + outside + unserved + "\n✅ change: route table SECOND would get: add 10.128.2.0/23 → SERVER"},
 		{"conflict", filled(0, byHand("nat", "10.128.2.0/23", otherID)), "route change",
 			used(1) + "❌ change: route table TABLE has the nat route 10.128.2.0/23 → " + otherID + " of somebody else: remove it there, nothing is written until it is gone"},
 		{"shadowed by a longer route", filled(0, mine, byHand("vip", "10.128.2.128/25", "10.20.0.9")), "route change",
