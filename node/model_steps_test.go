@@ -310,6 +310,9 @@ func (m *model) fault(_ *actor, n int) {
 	f.Op = []string{otctest.OpTableUpdate, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpServerGet, otctest.OpLogin, ""}[n/32%6]
 	f.Times = []int{1, 1, 2, 5, -1}[n/256%5]
 	f.After = n / 2048 % 3
+	if last := m.tables[len(m.tables)-1]; n/6144%3 == 0 {
+		f.Match = func(r otctest.Request) bool { return strings.HasSuffix(r.Path, last) }
+	}
 	m.Fail(f)
 }
 
