@@ -80,7 +80,7 @@ undeploy: ## remove, routes stay
 
 demo: ## see it work, no cluster
 	@echo 'ℹ️ compiling the program and the demo: a minute or two the first time, then seconds'
-	@$(BUILD) -o dist/ . ./node/cmd/demo
+	@GOGC=400 $(BUILD) -o dist/ . ./node/cmd/demo # the compiler collects less garbage: a fifth less to do
 	@exec dist/demo -bin dist/otc-route-manager
 
 deps: ## fetch the modules
