@@ -102,7 +102,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case opts.checkConfig:
 		return config.ExitOK
 	}
-	return start(ctx, cfg, opts.check, stdout, log)
+	cfg.OTC.UserAgent = "otc-route-manager/" + version
+	cfg.Kube.UserAgent = cfg.OTC.UserAgent
+	if opts.check {
+		return check(ctx, cfg, stdout, log)
+	}
+	return start(ctx, cfg, log)
 }
 
 // options are what the flags say.
@@ -165,24 +170,36 @@ func tell(log *slog.Logger, warnings, problems []string) {
 	}
 }
 
-// start builds the parts and runs them, or the check.
-func start(ctx context.Context, cfg config.Config, check bool, stdout io.Writer, log *slog.Logger) int {
+// check goes through every step once.
+func check(ctx context.Context, cfg config.Config, stdout io.Writer, log *slog.Logger) int {
+	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, nil)
+	if err != nil {
+		log.Error(err.Error())
+		return config.ExitFailure
+	}
+	cfg.OTC.OneLogin = true
+	c := node.Checker{Out: stdout, Cloud: otc.New(cfg.OTC, log), Node: kube.Get, Config: cfg.Node,
+		Address: func(subnets []netip.Prefix) string {
+			if a := podAddress(subnets, cfg.Port); a.IsValid() {
+				return a.String()
+			}
+			return "POD_IP:" + strconv.Itoa(cfg.Port)
+		}}
+	if c.Run(ctx) {
+		return config.ExitOK
+	}
+	return config.ExitFailure
+}
+
+// start builds the parts and runs them.
+func start(ctx context.Context, cfg config.Config, log *slog.Logger) int {
 	m := metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables)
-	cfg.OTC.Observer, cfg.OTC.UserAgent = m, "otc-route-manager/"+version
-	cfg.OTC.OneLogin = check
-	cfg.Kube.UserAgent = cfg.OTC.UserAgent
-	client := otc.New(cfg.OTC, log)
+	cfg.OTC.Observer = m
 	events := node.NewEvents(cfg.Node.NodeName)
 	rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), events.Event)
 	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, rec)
-	if err == nil && check {
-		if node.Check(ctx, stdout, client, kube.Get, cfg.Node) {
-			return config.ExitOK
-		}
-		return config.ExitFailure
-	}
 	if err == nil {
-		p := program{cfg, m, kube, events, node.New(client, kube, m, rec, cfg.Node), time.Now()}
+		p := program{cfg, m, kube, events, node.New(otc.New(cfg.OTC, log), kube, m, rec, cfg.Node), time.Now()}
 		err = p.serve(ctx, log)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -27,7 +28,7 @@ const (
 // otherwise (VPC API, updating a route table).
 const TableLimit = 200
 
-// CheckCloud is what Check asks of the cloud; *otc.Client is one.
+// CheckCloud is what a Checker asks of the cloud; *otc.Client is one.
 type CheckCloud interface {
 	Cloud
 	Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error)
@@ -35,14 +36,17 @@ type CheckCloud interface {
 	RouteQuota(ctx context.Context) (limit int, err error)
 }
 
-// A checker is one pass over the Node in dry run, and prints what comes of it.
-type checker struct {
-	mu     sync.Mutex // for out: a slow step may speak up
-	out    io.Writer
-	cloud  CheckCloud
-	cfg    Config
-	failed bool
+// A Checker is one pass over the Node in dry run that prints what comes of it, a
+// line per step. All exported fields are needed.
+type Checker struct {
+	Out     io.Writer
+	Cloud   CheckCloud
+	Node    func(ctx context.Context, name string) (*corev1.Node, error) // reads it
+	Address func(subnets []netip.Prefix) string                          // host and port of a pod of ours in one of these
+	Config  Config
 
+	mu      sync.Mutex // for Out: a slow step may speak up
+	failed  bool
 	facts   *Facts
 	to      target    // what the pass brings the tables to; no server: it was not found
 	limit   int       // routes that a table takes; negative: any number
@@ -50,29 +54,30 @@ type checker struct {
 	tables  []outcome // those that could be read
 }
 
-// Check goes once through everything that must work, writes nothing but a line
-// per step to out, and reports whether no step failed. read reads the Node. There
-// is at most one login.
-func Check(ctx context.Context, out io.Writer, cloud CheckCloud, read func(ctx context.Context, name string) (*corev1.Node, error), cfg Config) bool {
-	cfg.DryRun = true
-	c := &checker{out: out, cloud: cloud, cfg: cfg}
-	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", cfg.NodeName, join(cfg.Ranges), plural(len(cfg.Tables), "route table"))
+// Run goes once through everything that must work and reports whether no step
+// failed. It writes nothing but its lines, and logs in once at most.
+func (c *Checker) Run(ctx context.Context) bool {
+	c.Config.DryRun = true
+	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", c.Config.NodeName, join(c.Config.Ranges), plural(len(c.Config.Tables), "route table"))
 	loggedIn := false
 	c.step(ctx, "login", func(ctx context.Context) { loggedIn = c.login(ctx) })
-	c.step(ctx, "node", func(ctx context.Context) { c.node(ctx, read) })
+	c.step(ctx, "node", c.node)
 	if loggedIn {
 		c.reconcile(ctx)
+	}
+	if !c.failed && len(c.to.wanted) > 0 {
+		c.note("proof: from a client in the VPC, curl http://%s/health answers ok once the routes are there and security groups let it in", c.Address(c.to.wanted))
 	}
 	return !c.failed
 }
 
 // reconcile finds the instance and reads the tables, as a pass does.
-func (c *checker) reconcile(ctx context.Context) {
+func (c *Checker) reconcile(ctx context.Context) {
 	if c.facts != nil {
 		c.step(ctx, "instance", c.locate)
 	}
 	c.step(ctx, "quota", c.quota)
-	for _, id := range c.cfg.Tables {
+	for _, id := range c.Config.Tables {
 		c.step(ctx, "route table "+id, func(ctx context.Context) { c.sync(ctx, id) })
 	}
 	c.outside()
@@ -88,24 +93,24 @@ func (c *checker) reconcile(ctx context.Context) {
 }
 
 // step gives a step its time, and says what is waited for if that is long.
-func (c *checker) step(ctx context.Context, name string, do func(context.Context)) {
+func (c *Checker) step(ctx context.Context, name string, do func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	defer time.AfterFunc(patience, func() { c.note("%s: still waiting, %v at most", name, stepTimeout) }).Stop()
 	do(ctx)
 }
 
-func (c *checker) pass(format string, args ...any) { c.line("✅", format, args...) }
-func (c *checker) note(format string, args ...any) { c.line("ℹ️", format, args...) }
-func (c *checker) fail(format string, args ...any) {
+func (c *Checker) pass(format string, args ...any) { c.line("✅", format, args...) }
+func (c *Checker) note(format string, args ...any) { c.line("ℹ️", format, args...) }
+func (c *Checker) fail(format string, args ...any) {
 	c.failed = true
 	c.line("❌", format, args...)
 }
 
-func (c *checker) line(mark, format string, args ...any) {
+func (c *Checker) line(mark, format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fmt.Fprintln(c.out, mark, oneLine(fmt.Sprintf(format, args...)))
+	fmt.Fprintln(c.Out, mark, oneLine(fmt.Sprintf(format, args...)))
 }
 
 func plural(n int, what string) string {
@@ -124,8 +129,8 @@ func withRequest(err error) string {
 }
 
 // login reports whether there is a token, and a place to use it.
-func (c *checker) login(ctx context.Context) bool {
-	project, expires, base, err := c.cloud.Login(ctx)
+func (c *Checker) login(ctx context.Context) bool {
+	project, expires, base, err := c.Cloud.Login(ctx)
 	switch e, ok := errors.AsType[*otc.Error](err); {
 	case ok && e.Service != "iam": // the login itself went well
 		c.fail("endpoint: %v", e.Err)
@@ -143,28 +148,28 @@ func (c *checker) login(ctx context.Context) bool {
 }
 
 // node reads the Node, and says what it asks for.
-func (c *checker) node(ctx context.Context, read func(ctx context.Context, name string) (*corev1.Node, error)) {
-	n, err := read(ctx, c.cfg.NodeName)
+func (c *Checker) node(ctx context.Context) {
+	n, err := c.Node(ctx, c.Config.NodeName)
 	switch {
 	case apierrors.IsNotFound(err):
-		c.fail("node: there is no Node %s: check NODE_NAME against kubectl get nodes", c.cfg.NodeName)
+		c.fail("node: there is no Node %s: check NODE_NAME against kubectl get nodes", c.Config.NodeName)
 	case apierrors.IsForbidden(err):
-		c.fail("node: reading Node %s is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)", c.cfg.NodeName)
+		c.fail("node: reading Node %s is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)", c.Config.NodeName)
 	case err != nil:
-		c.fail("node: cannot read Node %s: %v: check KUBECONFIG and the API server", c.cfg.NodeName, err)
+		c.fail("node: cannot read Node %s: %v: check KUBECONFIG and the API server", c.Config.NodeName, err)
 	default:
 		facts := FactsOf(n)
 		c.facts = &facts
-		c.pass("node: %s is there, InternalIP %s", c.cfg.NodeName, cmp.Or(join(facts.Addresses), "none"))
+		c.pass("node: %s is there, InternalIP %s", c.Config.NodeName, cmp.Or(join(facts.Addresses), "none"))
 		c.intent(facts)
 	}
 }
 
 // intent says what the Node asks for; of a Node that is no worker, what it would.
-func (c *checker) intent(f Facts) {
+func (c *Checker) intent(f Facts) {
 	worker := f.Worker
 	f.Worker = true
-	in, n := intent{}.next(&f, &c.cfg)
+	in, n := intent{}.next(&f, &c.Config)
 	if worker {
 		c.to.wanted = in.wanted
 		c.pass("role: a worker")
@@ -179,7 +184,7 @@ func (c *checker) intent(f Facts) {
 		c.fail("annotation: %s: OVN-Kubernetes writes it, so see the log of its cluster manager, and who else edits the Node", reason)
 	case in.phase == skipped:
 		subnets, _ := f.subnets()
-		c.fail("annotation: %s does not lie strictly inside CLUSTER_CIDR %s: check CLUSTER_CIDR (make create-configmap)", join(subnets), join(c.cfg.Ranges))
+		c.fail("annotation: %s does not lie strictly inside CLUSTER_CIDR %s: check CLUSTER_CIDR (make create-configmap)", join(subnets), join(c.Config.Ranges))
 	case n.outside != "":
 		c.pass("annotation: pod subnets %s; %s lies outside CLUSTER_CIDR and is skipped", join(in.wanted), n.outside)
 	default:
@@ -187,28 +192,28 @@ func (c *checker) intent(f Facts) {
 	}
 }
 
-func (c *checker) locate(ctx context.Context) {
-	server, err := findInstance(ctx, c.cloud, *c.facts)
+func (c *Checker) locate(ctx context.Context) {
+	server, err := findInstance(ctx, c.Cloud, *c.facts)
 	if err != nil {
 		c.fail("instance: %s", withRequest(err))
 		return
 	}
 	c.to.server = server
 	c.pass("instance: %s (%s) with %s", server.ID, server.Name, join(server.Fixed))
-	if _, err := c.cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
+	if _, err := c.Cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
 		c.note("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
 	}
 }
 
-func (c *checker) quota(ctx context.Context) {
-	limit, err := c.cloud.RouteQuota(ctx)
+func (c *Checker) quota(ctx context.Context) {
+	limit, err := c.Cloud.RouteQuota(ctx)
 	if c.limit, c.assumed = limit, err != nil; c.assumed {
 		c.limit = TableLimit
 	}
 }
 
 // used says how much of its limit a table uses.
-func (c *checker) used(n int) string {
+func (c *Checker) used(n int) string {
 	switch {
 	case c.limit < 0:
 		return plural(n, "route") + " used, no limit"
@@ -219,10 +224,10 @@ func (c *checker) used(n int) string {
 }
 
 // sync reads a table and plans. One of another VPC is shown all the same.
-func (c *checker) sync(ctx context.Context, id string) {
+func (c *Checker) sync(ctx context.Context, id string) {
 	to := c.to
 	to.server.VPCID = ""
-	o := (&table{id: id}).sync(ctx, env{cloud: c.cloud, cfg: &c.cfg}, to)
+	o := (&table{id: id}).sync(ctx, env{cloud: c.Cloud, cfg: &c.Config}, to)
 	if o.err != nil {
 		c.fail("route table %s: %s", id, withRequest(o.err))
 		return
@@ -236,21 +241,21 @@ func (c *checker) sync(ctx context.Context, id string) {
 
 // outside: what comes into a VPC from elsewhere follows its default table (VPC
 // user guide, associating a route table with a subnet).
-func (c *checker) outside() {
+func (c *Checker) outside() {
 	const clients = "clients in other VPCs (peering), behind VPN or Direct Connect"
 	i := slices.IndexFunc(c.tables, func(o outcome) bool { return o.view.Default && !elsewhere(o.view, c.to.server) })
 	switch {
 	case i >= 0:
 		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].view.ID, clients)
-	case len(c.tables) == len(c.cfg.Tables):
+	case len(c.tables) == len(c.Config.Tables):
 		c.note("default table: no configured route table is the VPC's default one: %s will not reach the pods", clients)
 	}
 }
 
 // network looks at the instance's ports: whether a table serves their subnets,
 // and whether they may forward.
-func (c *checker) network(ctx context.Context) {
-	ports, err := c.cloud.Ports(ctx, c.to.server.ID)
+func (c *Checker) network(ctx context.Context) {
+	ports, err := c.Cloud.Ports(ctx, c.to.server.ID)
 	if err != nil && !otc.IsForbidden(err) {
 		c.note("subnet and source/destination check: unknown: %s", withRequest(err))
 		return
@@ -272,19 +277,19 @@ func (c *checker) network(ctx context.Context) {
 }
 
 // served: each VPC subnet uses exactly one route table.
-func (c *checker) served(networks []string) {
+func (c *Checker) served(networks []string) {
 	own := func(subnet string) bool { return slices.Contains(networks, subnet) }
 	i := slices.IndexFunc(c.tables, func(o outcome) bool { return slices.ContainsFunc(o.view.Subnets, own) })
 	switch {
 	case i >= 0:
 		c.pass("subnet: route table %s serves the Node's own subnet", c.tables[i].view.ID)
-	case len(c.tables) == len(c.cfg.Tables):
+	case len(c.tables) == len(c.Config.Tables):
 		c.note("subnet: no configured route table serves the Node's own subnet %s: only clients in the subnets that they do serve will reach the pods", strings.Join(networks, ", "))
 	}
 }
 
 // change says what a pass over the table would write, and what is in its way.
-func (c *checker) change(o outcome) {
+func (c *Checker) change(o outcome) {
 	id, ch := o.view.ID, o.plan.Changes
 	for _, r := range o.plan.Conflicts {
 		c.fail("change: route table %s has the %s route %s of somebody else: remove it there, nothing is written until it is gone", id, r.Type, r)

@@ -76,7 +76,11 @@ func run(t *testing.T, edit func(*trial)) (out string) {
 		}
 		var b bytes.Buffer
 		began := time.Now()
-		ok := Check(t.Context(), &b, otc.New(c.otc, nil), kube.Get, c.cfg)
+		check := Checker{Out: &b, Cloud: otc.New(c.otc, nil), Node: kube.Get, Config: c.cfg,
+			Address: func(subnets []netip.Prefix) string {
+				return strings.TrimSuffix(subnets[0].Addr().String(), "0") + "17:8080"
+			}}
+		ok := check.Run(t.Context())
 		out = b.String()
 		if want := !strings.Contains(out, "❌"); ok != want {
 			t.Errorf("got %v, want %v", ok, want)
@@ -119,12 +123,13 @@ func inOrder() string {
 ✅ subnet: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 serves the Node's own subnet
 ✅ source/destination check: off
 ✅ change: route table 8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518 would get: add 10.128.2.0/23 → a4c70001-2b6d-4f80-93ae-5d1c00000001
+ℹ️ proof: from a client in the VPC, curl http://10.128.2.17:8080/health answers ok once the routes are there and security groups let it in
 `
 }
 
 // What depends on a login, and what that is not there.
 const (
-	noCloud = "login endpoint endpoint instance route default subnet source/destination change"
+	noCloud = "login endpoint endpoint instance route default subnet source/destination change proof"
 	noLogin = "\nℹ️ route tables and instance: not tried without a login"
 )
 
@@ -183,17 +188,17 @@ func accessCases() []checkCase {
 		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,
 			`❌ endpoint: no vpc endpoint for region "eu-nl9": the catalog has eu-de; set OS_REGION_NAME or OTC_VPC_ENDPOINT` +
 				"\nℹ️ route tables and instance: not tried without an endpoint"},
-		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route default subnet change",
+		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route default subnet change proof",
 			`❌ route table TABLE: vpc get route table: HTTP 403 VPC.2201 "Policy doesn't allow vpc:routeTables:get to be performed.": grant vpc:routeTables:get` + grant},
 		{"no server get: the list will do", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer"), "",
 			"ℹ️ instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans"},
-		{"neither server get nor list", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer", "ecs:cloudServers:list"), "instance subnet source/destination change",
+		{"neither server get nor list", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer", "ecs:cloudServers:list"), "instance subnet source/destination change proof",
 			`❌ instance: ecs list servers: HTTP 403 Pdp.0001 "Policy doesn't allow ecs:cloudServers:list to be performed.": grant ecs:cloudServers:list` + grant},
 		{"no quotas", denied(otctest.DenyPolicy, "vpc:quotas:list"), "route",
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 0 of 200 routes used (limit assumed)`},
 		{"no ports", denied(otctest.DenyPolicy, "vpc:ports:get"), "subnet source/destination", noPorts},
 		{"no ports, and the list is empty", denied(otctest.DenyEmpty, "vpc:ports:get"), "subnet source/destination", noPorts},
-		{"restricted account: no second login", func(c *trial) { c.Set(func(k *otctest.Knobs) { k.Restricted = true }) }, "route default subnet source/destination change",
+		{"restricted account: no second login", func(c *trial) { c.Set(func(k *otctest.Knobs) { k.Restricted = true }) }, "route default subnet source/destination change proof",
 			"❌ route table TABLE: vpc get route table: " + restricted + "\nℹ️ subnet and source/destination check: unknown: vpc list ports: " + restricted},
 	}
 }
@@ -215,43 +220,43 @@ func tableCases() []checkCase {
 		{"right already", filled(0, mine), "route change", used(1) + right},
 		{"moved", filled(0, byHand("ecs", "10.128.2.0/23", otherID), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: ecsID(1), Description: Mark}),
 			"route change", used(2) + "✅ change: route table TABLE would get: modify 10.128.2.0/23 → SERVER, delete 10.128.8.0/23"},
-		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route default subnet change",
+		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route default subnet change proof",
 			`❌ route table TABLE: vpc get route table: HTTP 404 VPC.2808 "Route table TABLE could not be found.": check ROUTE_TABLE_ID: there is no such table in this project (request id ID)`},
-		{"full", filled(200), "route change", used(200) + full},
-		{"full, by a quota of its own", func(c *trial) { filled(1)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = 1 }) }, "route change", strings.ReplaceAll(used(1)+full, "200", "1")},
+		{"full", filled(200), "route change proof", used(200) + full},
+		{"full, by a quota of its own", func(c *trial) { filled(1)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = 1 }) }, "route change proof", strings.ReplaceAll(used(1)+full, "200", "1")},
 		{"no limit", func(c *trial) { filled(200)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = -1 }) }, "route",
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 200 routes used, no limit`},
 		{"over the limit, but the route is in it", filled(200, mine), "route change", used(201) + right},
-		{"of another VPC", second("9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1"), "route default subnet change",
+		{"of another VPC", second("9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1"), "route default subnet change proof",
 			`✅ route table SECOND: "rtb-2" of VPC 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1, 0 of 200 routes used` +
 				"\n❌ instance: it is in VPC VPC, route table SECOND in 9a8c4f7a-61b8-4e3f-8a25-7c0e9b14d6f1: check ROUTE_TABLE_ID\n" + outside + unserved},
 		{"serves no subnet of the Node", second(otctest.VPCID), "route default subnet change",
 			`✅ route table SECOND: "rtb-2" of VPC VPC, 0 of 200 routes used` + "\n" + outside + unserved + "\n✅ change: route table SECOND would get: add 10.128.2.0/23 → SERVER"},
-		{"conflict", filled(0, byHand("nat", "10.128.2.0/23", otherID)), "route change",
+		{"conflict", filled(0, byHand("nat", "10.128.2.0/23", otherID)), "route change proof",
 			used(1) + "❌ change: route table TABLE has the nat route 10.128.2.0/23 → " + otherID + " of somebody else: remove it there, nothing is written until it is gone"},
-		{"shadowed by a longer route", filled(0, mine, byHand("vip", "10.128.2.128/25", "10.20.0.9")), "route change",
+		{"shadowed by a longer route", filled(0, mine, byHand("vip", "10.128.2.128/25", "10.20.0.9")), "route change proof",
 			used(2) + "❌ change: in route table TABLE the vip route 10.128.2.128/25 → 10.20.0.9 takes traffic of this Node: find out whose it is, and remove it\n" + right},
 		{"shadowed by a subnet", func(c *trial) {
 			c.SetRoutes(mainTable, mine)
 			c.AddSubnet(otctest.VPCID, otctest.Subnet{ID: otherID, CIDR: "10.128.2.0/24"})
-		}, "route change", used(1) + "❌ change: in route table TABLE the local route 10.128.2.0/24 → - takes traffic of this Node: a subnet of the VPC must not overlap CLUSTER_CIDR\n" + right},
+		}, "route change proof", used(1) + "❌ change: in route table TABLE the local route 10.128.2.0/24 → - takes traffic of this Node: a subnet of the VPC must not overlap CLUSTER_CIDR\n" + right},
 	}
 }
 
 func nodeCases() []checkCase {
 	absent := func(name string, edit func(*trial), line string) checkCase {
-		return checkCase{name, edit, "node role annotation instance subnet source/destination change", "❌ node: " + line}
+		return checkCase{name, edit, "node role annotation instance subnet source/destination change proof", "❌ node: " + line}
 	}
 	bad := func(name, value, line string) checkCase {
-		return checkCase{name, func(c *trial) { c.node.Annotations[SubnetsAnnotation] = value }, "annotation change", "❌ annotation: " + line}
+		return checkCase{name, func(c *trial) { c.node.Annotations[SubnetsAnnotation] = value }, "annotation change proof", "❌ annotation: " + line}
 	}
 	return []checkCase{
 		absent("no Node", func(c *trial) { c.node = nil }, "there is no Node worker-1: check NODE_NAME against kubectl get nodes"),
 		absent("no right to read it", func(c *trial) { c.kube.Forbid("get") }, "reading Node worker-1 is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)"),
 		absent("API server is down", func(c *trial) { c.kube.Down(true) }, "cannot read Node worker-1: the API server is down: check KUBECONFIG and the API server"),
-		{"not a worker", func(c *trial) { c.node.Labels = map[string]string{labelMaster: ""} }, "role change",
+		{"not a worker", func(c *trial) { c.node.Labels = map[string]string{labelMaster: ""} }, "role change proof",
 			"ℹ️ role: not a worker, so it gets no routes; the label node-role.kubernetes.io/worker would make it one"},
-		{"no annotation", func(c *trial) { c.node.Annotations = nil }, "annotation change",
+		{"no annotation", func(c *trial) { c.node.Annotations = nil }, "annotation change proof",
 			"❌ annotation: k8s.ovn.org/node-subnets is not there yet: is OVN-Kubernetes the cluster's network, and is it up on this Node?"},
 		bad("malformed", `{"default":7}`, `k8s.ovn.org/node-subnets is malformed: "7" is neither a CIDR nor a list of CIDRs: `+
 			"OVN-Kubernetes writes it, so see the log of its cluster manager, and who else edits the Node"),
@@ -264,13 +269,13 @@ func nodeCases() []checkCase {
 func instanceCases() []checkCase {
 	down := `HTTP 503 APIGW.0613 "Down.": the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)`
 	return []checkCase{
-		{"none", func(c *trial) { c.server.Fixed = []string{"10.20.0.99"} }, "instance subnet source/destination change",
+		{"none", func(c *trial) { c.server.Fixed = []string{"10.20.0.99"} }, "instance subnet source/destination change proof",
 			"❌ instance: no ECS instance found for this Node: server SERVER has the addresses [10.20.0.99], the Node [10.20.0.11]; the project has no server with the address [10.20.0.11]: " +
 				"check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)"},
-		{"ECS is down", faulty(otctest.OpServerGet, otctest.Fault{Status: 503, Message: "Down."}), "instance subnet source/destination change", "❌ instance: ecs get server: " + down},
-		{"no InternalIP", func(c *trial) { c.node.Status.Addresses = nil }, "node instance subnet source/destination change", "✅ node: worker-1 is there, InternalIP none\n" +
+		{"ECS is down", faulty(otctest.OpServerGet, otctest.Fault{Status: 503, Message: "Down."}), "instance subnet source/destination change proof", "❌ instance: ecs get server: " + down},
+		{"no InternalIP", func(c *trial) { c.node.Status.Addresses = nil }, "node instance subnet source/destination change proof", "✅ node: worker-1 is there, InternalIP none\n" +
 			"❌ instance: no ECS instance found for this Node: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node"},
-		{"source/destination check on", func(c *trial) { c.server.AllowedPairs = nil }, "source/destination",
+		{"source/destination check on", func(c *trial) { c.server.AllowedPairs = nil }, "source/destination proof",
 			"❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance SERVER in the OTC console"},
 		{"source/destination check unknown", faulty(otctest.OpPortList, otctest.Fault{Status: 503, Message: "Down."}), "subnet source/destination",
 			"ℹ️ subnet and source/destination check: unknown: vpc list ports: " + down},

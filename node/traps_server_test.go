@@ -132,7 +132,9 @@ func (w *world) wantChecked(a *agent, want string) {
 		return n, nil
 	}
 	var out bytes.Buffer
-	Check(w.t.Context(), &out, a.client(nil), read, a.cfg)
+	address := func([]netip.Prefix) string { return "" }
+	check := Checker{Out: &out, Cloud: a.client(nil), Node: read, Address: address, Config: a.cfg}
+	check.Run(w.t.Context())
 	if !strings.Contains(out.String(), want) {
 		w.t.Errorf("-check printed\n%s, want %q", out.String(), want)
 	}
