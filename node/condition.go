@@ -131,7 +131,7 @@ func (m memory) judge(o outcome, cfg *Config, now time.Time) condition {
 		return planned
 	case o.plan.lacks() || len(o.plan.Shadows) > 0:
 		return drifted
-	case !m.renewed(o) && now.Sub(m.confirmedAt) >= lastSettling:
+	case !m.renewed() && now.Sub(m.confirmedAt) >= lastSettling:
 		return settled
 	}
 	return confirmed
@@ -148,10 +148,10 @@ func (m memory) judgeFailure(o outcome, cfg *Config) condition {
 	return unsure
 }
 
-// renewed reports whether a pass that ended well is a confirmation of its own:
-// the first, or one after something was written or missing.
-func (m memory) renewed(o outcome) bool {
-	return !m.condition.trait().right || o.wrote() || m.condition == drifted && m.plan.lacks()
+// renewed reports whether a pass that ends well is a confirmation of its own: the
+// first, or one after something was missing, which is all that is ever written.
+func (m memory) renewed() bool {
+	return !m.condition.trait().right || m.condition == drifted && m.plan.lacks()
 }
 
 // after returns the memory after a pass.
@@ -168,7 +168,7 @@ func (m memory) after(o outcome, cfg *Config, now time.Time) memory {
 	if !next.condition.trait().right || o.err != nil || o.plan.lacks() {
 		return next
 	}
-	if m.renewed(o) {
+	if m.renewed() {
 		next.confirmedAt, next.settled = now, false
 	} else if now.Sub(m.confirmedAt) >= lastSettling {
 		next.settled, next.putBacks = true, 0

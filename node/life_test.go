@@ -277,5 +277,6 @@ func TestDryRunOfADeletedNode(t *testing.T) {
 		w.pass(time.Minute)
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
 		a.wantTold(1, "dry run, would delete 10.128.2.0/23")
+		a.wantEvents(0, "RouteRemoved")
 	})
 }

@@ -261,6 +261,62 @@ func TestNodeNeverThere(t *testing.T) {
 	})
 }
 
+// TestRemovalCutShort: a removal that SIGTERM or the Node's return cuts short claims
+// nothing and forgets nothing; deleted again, the Node's routes go.
+func TestRemovalCutShort(t *testing.T) {
+	back := func(_ *world, a *agent) { a.see() }
+	again := func(w *world, a *agent) {
+		a.see(func(f *Facts) { f.UID = "uid-new" })
+		w.pass(2 * time.Second)
+	}
+	stop := func(_ *world, a *agent) { a.crash() }
+	reads := otctest.Fault{Op: otctest.OpTableGet, Hang: true, Times: -1}
+	writes := otctest.Fault{Op: otctest.OpTableUpdate, Hang: true, Times: -1}
+	executed, refused := writes, otctest.Fault{Op: otctest.OpTableUpdate, Status: 403, Times: -1, Match: at(tableID(2))}
+	executed.Applied = true
+	for _, tt := range []struct {
+		name  string
+		fault otctest.Fault
+		then  func(*world, *agent)
+		gone  bool // in the end
+	}{
+		{"stopped while it reads", reads, stop, false},
+		{"stopped while it writes", writes, stop, false},
+		{"back while it reads slowly", otctest.Fault{Op: otctest.OpTableGet, Delay: 2 * time.Second, Times: -1}, back, false},
+		{"back while it reads", reads, back, false},
+		{"back while it writes", writes, back, false},
+		{"back while it writes, which is done", executed, back, false},
+		{"back when one of two tables is clean", refused, back, false},
+		{"back with another UID while it reads", reads, again, false},
+		{"back with another UID while it writes, which is done", executed, again, false},
+		{"back and deleted again while it reads", reads, func(w *world, a *agent) { again(w, a); a.vanish(); w.pass(20 * time.Second) }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.up(1, w.tables(2))
+				w.Fail(tt.fault)
+				a.vanish()
+				w.pass(removalDelay + time.Second)
+				tt.then(w, a)
+				w.pass(15 * time.Second)
+				w.Heal()
+				w.pass(10 * time.Minute)
+				told, want := 0, []string{home}
+				if tt.gone {
+					told, want = 1, nil
+				}
+				w.wantRoutes(want...)
+				w.wantTable(tableID(2), want...)
+				a.wantTold(told, "worker-1 is gone")
+				a.wantEvents(told, "RouteRemoved")
+				if n := a.counts.get("pass error"); n > 0 && tt.fault.Status == 0 {
+					t.Errorf("%d passes count as errors", n)
+				}
+			})
+		})
+	}
+}
+
 // SIGTERM leaves the routes alone.
 func TestStopLeavesRoutes(t *testing.T) {
 	bubble(t, func(w *world) {
