@@ -132,6 +132,7 @@ func TestR3LivingClaimant(t *testing.T) {
 func TestR3ClaimantInDoubt(t *testing.T) {
 	for name, fault := range map[string]otctest.Fault{
 		"forbidden": {Status: 403, Code: "Pdp.0001"}, "gateway's 404": {Status: 404, Code: "APIGW.0101"}, "500": {Status: 500}, "400": {Status: 400, Code: "Ecs.0005"},
+		"no such server, nor our own": {Status: 404, Code: "Ecs.0114"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {

@@ -65,6 +65,12 @@ func TestOrphans(t *testing.T) {
 					if told != 1 {
 						t.Errorf("told %d times, want once by one of them", told)
 					}
+					for _, a := range agents {
+						a.crash()
+						if n := len(a.inventory.missing); clean && n > 0 {
+							t.Errorf("%s remembers %d instances whose routes are gone", a.name, n)
+						}
+					}
 					if clean {
 						if n := w.deletions(orphan); n != 1 || counted != 0 {
 							t.Errorf("deleted %d times, %d counted after that; want 1, 0", n, counted)
@@ -97,6 +103,8 @@ func TestOrphansInDoubt(t *testing.T) {
 			w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) })
 			w.AddServer(server(otherID, "x", "10.20.0.99"))
 		},
+		"own instance not listed": func(w *world) { w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) }) },
+		"Node still there":        func(w *world) { w.named("worker-9").kube.set(true, nil) },
 		"list fails, alive": func(w *world) {
 			w.Fail(otctest.Fault{Op: otctest.OpServerList, Status: 500, Times: -1})
 			w.AddServer(server(otherID, "x", "10.20.0.99"))
@@ -105,15 +113,21 @@ func TestOrphansInDoubt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
 				a := w.up(1, cleanup)
+				w.agent(9).kube.set(false, nil)
 				w.PutRoute(mainTable, marked9("10.129.0.0/23", otherID))
 				doubt(w)
 				w.Reset()
 				w.pass(6 * time.Hour)
 				w.wantPuts()
 				w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → "+otherID+" *")
-				a.wantTold(0, "instances that are gone")
-				if a.counts.orphaned() != 0 {
-					t.Error("counted as an orphan")
+				orphans := 0
+				if name == "Node still there" {
+					orphans = 1
+				}
+				a.wantTold(orphans, "warning", "instances that are gone, which stay because their Node is still there")
+				a.wantTold(orphans, "instances that are gone")
+				if a.counts.orphaned() != orphans {
+					t.Errorf("%d orphans, want %d", a.counts.orphaned(), orphans)
 				}
 			})
 		})
@@ -214,6 +228,31 @@ func TestManyOrphans(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A removal that SIGTERM or an event ends is no failure.
+func TestOrphanRemovalCutShort(t *testing.T) {
+	for name, end := range map[string]func(*agent){
+		"stopped":     (*agent).crash,
+		"newer facts": func(a *agent) { a.move("10.128.8.0/23") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.settled(1, cleanup)
+				w.PutRoute(mainTable, marked9("10.129.0.0/23", otherID))
+				w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Hang: true, Times: -1, Match: func(r otctest.Request) bool { return strings.Contains(string(r.Body), "10.129.0.0") }})
+				for len(w.puts()) == 0 {
+					w.pass(time.Second)
+				}
+				end(a)
+				w.pass(15 * time.Second)
+				w.Heal()
+				w.pass(time.Minute)
+				a.wantTold(0, "error")
+				a.wantEvents(0, "RouteFailed")
+			})
+		})
+	}
 }
 
 // A dry run names them.

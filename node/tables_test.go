@@ -20,16 +20,16 @@ func TestOneTableFails(t *testing.T) {
 		fault otctest.Fault
 		told  string
 	}{
-		{"unknown table", otctest.Fault{Status: 404, Code: "VPC.2808"}, "there is no such table"},
-		{"no such API", otctest.Fault{Status: 404, Code: "APIGW.0101"}, "HTTP 404"},
-		{"forbidden to read", otctest.Fault{Op: otctest.OpTableGet, Status: 403}, "grant vpc:routeTables:get"},
-		{"forbidden to write", otctest.Fault{Op: otctest.OpTableUpdate, Status: 403}, "grant vpc:routeTables:update"},
-		{"full", otctest.Fault{Op: otctest.OpTableUpdate, Status: 409, Message: "Quota exceeded for resources: ['route']"}, "is full"},
-		{"unavailable", otctest.Fault{Status: 503}, "HTTP 503"},
-		{"no answer", otctest.Fault{Hang: true}, "vpc get route table"},
-		{"no answer to the PUT", otctest.Fault{Op: otctest.OpTableUpdate, Hang: true}, "vpc update route table"},
-		{"garbage", otctest.Fault{Op: otctest.OpTableGet, Body: []byte("<html>")}, "not JSON"},
-		{"another table's answer", otctest.Fault{Op: otctest.OpTableGet, Body: []byte(`{"routetable":{"id":"x"}}`)}, "it holds no route table"},
+		{"unknown table", otctest.Fault{Status: 404, Code: "VPC.2808"}, "read … there is no such table"},
+		{"no such API", otctest.Fault{Status: 404, Code: "APIGW.0101"}, "read … HTTP 404"},
+		{"forbidden to read", otctest.Fault{Op: otctest.OpTableGet, Status: 403}, "read … grant vpc:routeTables:get"},
+		{"forbidden to write", otctest.Fault{Op: otctest.OpTableUpdate, Status: 403}, "update … grant vpc:routeTables:update"},
+		{"full", otctest.Fault{Op: otctest.OpTableUpdate, Status: 409, Message: "Quota exceeded for resources: ['route']"}, "update … is full"},
+		{"unavailable", otctest.Fault{Status: 503}, "read … HTTP 503"},
+		{"no answer", otctest.Fault{Hang: true}, "read … vpc get route table"},
+		{"no answer to the PUT", otctest.Fault{Op: otctest.OpTableUpdate, Hang: true}, "update … vpc update route table"},
+		{"garbage", otctest.Fault{Op: otctest.OpTableGet, Body: []byte("<html>")}, "read … not JSON"},
+		{"another table's answer", otctest.Fault{Op: otctest.OpTableGet, Body: []byte(`{"routetable":{"id":"x"}}`)}, "read … it holds no route table"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, func(w *world) {
@@ -41,7 +41,8 @@ func TestOneTableFails(t *testing.T) {
 				}
 				w.pass(2 * time.Minute)
 				a.wantState(false, false)
-				a.wantTold(1, "error could not", "route table "+tableID(2), tt.told)
+				head, told, _ := strings.Cut(tt.told, " … ")
+				a.wantTold(1, "error could not "+head+" route table "+tableID(2), told)
 				a.wantTold(1, "success", mainTable)
 				a.wantTold(1, "success", tableID(3))
 				if s := a.Status(); !strings.Contains(s.Line(), "route table rtb-2") && !strings.Contains(s.Line(), "route table "+tableID(2)) || s.Tables[0].State != "confirmed" || s.Tables[2].State != "confirmed" {

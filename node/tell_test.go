@@ -146,6 +146,41 @@ func TestFailureComesBack(t *testing.T) {
 	})
 }
 
+// What strangers write into the annotation is told at most three times in half an
+// hour, in short, and costs no call.
+func TestGarbage(t *testing.T) {
+	for name, value := range map[string]func(i int) string{
+		"new garbage each time": func(i int) string { return fmt.Sprintf(`{"default":["x%d"]}`, i) },
+		"garbage and a good value in turn": func(i int) string {
+			return []string{fmt.Sprintf("{%d", i), annotation("10.128.2.0/23")}[i%2]
+		},
+		"250 kB of subnets": func(i int) string {
+			return annotation(slices.Repeat([]string{fmt.Sprintf("10.128.%d.0/30", i%256)}, 15000)...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.settled(1, func(c *Config) { c.DriftInterval = 0 })
+				before := len(a.told.all())
+				for i := range 60 {
+					a.annotate(value(i))
+					w.pass(29 * time.Second)
+				}
+				w.wantCalls("")
+				lines := a.told.all()[before:]
+				if n := a.events("AnnotationInvalid"); len(lines) > 2*maxRepeats || n < 1 || n > maxRepeats {
+					t.Errorf("%d lines, %d Events in half an hour:\n%s", len(lines), n, a.log())
+				}
+				for _, l := range lines {
+					if len(l.text) > 250 {
+						t.Errorf("a line of %d bytes", len(l.text))
+					}
+				}
+			})
+		})
+	}
+}
+
 // The request id goes into the line, for the provider's support, and not into the
 // state.
 func TestRequestID(t *testing.T) {
