@@ -98,12 +98,16 @@ func TestR7Rotated(t *testing.T) {
 		w.SetPassword("a new one")
 		w.RevokeTokens()
 		w.Reset()
-		for w.Count(otctest.OpLogin) == 0 {
-			w.pass(time.Second)
+		refused := func() bool {
+			return strings.HasPrefix(a.Status().Tables[1].State, "confirmed; the last read failed: login refused: iam login: HTTP 401")
 		}
-		w.pass(time.Second)
-		if got := a.Status().Tables[1].State; !strings.HasPrefix(got, "confirmed; the last read failed: login refused: iam login: HTTP 401") {
-			t.Errorf("main table: %s", got)
+		for range 90 { // the other table may be the first to find out
+			if !refused() {
+				w.pass(time.Second)
+			}
+		}
+		if !refused() {
+			t.Errorf("main table: %s", a.Status().Tables[1].State)
 		}
 		a.password.Store("a new one")
 		w.pass(loginPoll) // well before the next drift check
