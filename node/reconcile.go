@@ -14,7 +14,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -60,13 +59,6 @@ func New(cloud Cloud, kube Kubernetes, obs Observer, rec *Recorder, cfg Config) 
 	r.tables = newTables(cfg.Tables)
 	r.status.Store(&status.Status{Node: cfg.NodeName, DryRun: cfg.DryRun, Reasons: []status.Reason{{Text: waitingForAPI}}})
 	return r
-}
-
-func newTables(ids []string) (tables []*table) {
-	for _, id := range ids {
-		tables = append(tables, &table{id: id})
-	}
-	return tables
 }
 
 // Status returns what is known as of the last pass, and all that was recorded.
@@ -149,74 +141,6 @@ func (r *Reconciler) pollLogin() {
 		for _, c := range clocks {
 			c.again(0)
 		}
-	}
-}
-
-// turnTo takes over what the Node asks for now, and makes due what that changes.
-// What is the same costs no call, whatever else happened to the Node (R8).
-func (r *Reconciler) turnTo(f *Facts, at time.Time) {
-	before := r.intent
-	if before.phase != unknown && f.equal(before.facts) {
-		return
-	}
-	var n notice
-	r.intent, n = before.next(f, r.cfg)
-	r.announce(n)
-	if n.pass != "" && (r.intent.phase != before.phase || r.intent.reason != before.reason) {
-		r.obs.Pass(n.pass)
-	}
-	if f != nil {
-		r.removal.stop()
-		r.turnFrom(before, at)
-	} else if r.intent.phase == deleted && r.instance.server.ID != "" {
-		r.removal.start(at.Add(removalDelay))
-	}
-}
-
-// turnFrom compares what a Node that is there asks for with what it asked for.
-func (r *Reconciler) turnFrom(before intent, at time.Time) {
-	f := r.intent.facts
-	if before.uid != "" && before.uid != f.UID || r.instance.found && f.movedFrom(before.facts, r.instance.server.ID) {
-		r.forget()
-		r.changedAt = at
-	}
-	same := slices.Equal(r.intent.wanted, before.wanted)
-	if !same {
-		r.changedAt = at
-	}
-	switch {
-	case r.instance.found && r.intent.routes():
-		r.aimAt(r.intent.wanted, at)
-	case !r.instance.found && (r.instance.due.IsZero() || !same || !f.sameMachine(before.facts)):
-		r.instance.start(at)
-	}
-}
-
-// announce records what there is to say about a new intent.
-func (r *Reconciler) announce(n notice) {
-	if n.outside != "" {
-		r.rec.state("skipped", info, subnetSkipped, "skipping route "+n.outside+", not cluster traffic")
-	}
-	if n.text != "" {
-		r.rec.record("node", cmp.Or(n.key, n.text), n.severity, n.event, n.text)
-	}
-}
-
-// forget drops all that was learnt about another Node of this name, or another
-// instance. Only the instance whose routes may have to be removed stays known.
-func (r *Reconciler) forget() {
-	r.instance = locator{server: r.instance.server}
-	r.tables, r.aim = newTables(r.cfg.Tables), target{}
-}
-
-// aimAt makes the tables due if they are to show something else than so far.
-func (r *Reconciler) aimAt(wanted []netip.Prefix, at time.Time) {
-	if r.aim.server.ID == r.instance.server.ID && slices.Equal(wanted, r.aim.wanted) {
-		return
-	}
-	r.aim, r.changedAt = target{wanted, r.instance.server}, at
-	for _, t := range r.tables {
-		t.restart()
 	}
 }
 

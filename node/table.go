@@ -36,6 +36,14 @@ type table struct {
 	orphans []otc.Route    // marked routes of instances that are gone
 }
 
+// newTables returns tables that nothing is known of.
+func newTables(ids []string) (tables []*table) {
+	for _, id := range ids {
+		tables = append(tables, &table{id: id})
+	}
+	return tables
+}
+
 // restart makes the table due for another target.
 func (t *table) restart() {
 	t.memory = memory{owned: t.owned}
