@@ -14,6 +14,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -42,7 +43,10 @@ var (
 	commit  = "unknown"
 )
 
-const shutdownTimeout = 3 * time.Second
+const (
+	shutdownTimeout = 3 * time.Second
+	saidTimeout     = 2 * time.Second // for a program that runs in the same pod
+)
 
 func main() {
 	if os.Getenv("GOGC") == "" {
@@ -105,7 +109,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	cfg.OTC.UserAgent = "otc-route-manager/" + version
 	cfg.Kube.UserAgent = cfg.OTC.UserAgent
 	if opts.check {
-		return check(ctx, cfg, stdout, log)
+		return check(ctx, cfg, getenv, stdout, log)
 	}
 	return start(ctx, cfg, log)
 }
@@ -171,7 +175,7 @@ func tell(log *slog.Logger, warnings, problems []string) {
 }
 
 // check goes through every step once.
-func check(ctx context.Context, cfg config.Config, stdout io.Writer, log *slog.Logger) int {
+func check(ctx context.Context, cfg config.Config, getenv func(string) string, stdout io.Writer, log *slog.Logger) int {
 	kube, err := node.NewKube(cfg.Kube, cfg.Node.NodeName, nil)
 	if err != nil {
 		log.Error(err.Error())
@@ -185,10 +189,26 @@ func check(ctx context.Context, cfg config.Config, stdout io.Writer, log *slog.L
 			}
 			return "POD_IP:" + strconv.Itoa(cfg.Port)
 		}}
+	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere that port is somebody else's, or leads to some pod
+		c.Said = said(cfg.Port)
+	}
 	if c.Run(ctx) {
 		return config.ExitOK
 	}
 	return config.ExitFailure
+}
+
+// said returns what the program that runs in this pod says of itself; "" if it does
+// not answer.
+func said(port int) string {
+	client := http.Client{Timeout: saidTimeout}
+	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/health?status=1", port))
+	if err != nil {
+		return ""
+	}
+	defer resp.Body.Close()
+	line, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // half an answer is one
+	return string(line)
 }
 
 // start builds the parts and runs them.

@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -280,6 +281,31 @@ func TestCheckExits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCheckAfterRefusal: -check in a pod does not send what the program there has
+// been refused. Elsewhere it does, whatever listens on that port: make setup beside
+// make port-forward tries what has just been corrected.
+func TestCheckAfterRefusal(t *testing.T) {
+	w := newWorld(t)
+	w.env["OS_PASSWORD"] = "not-the-real-one"
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	stop := w.start()
+	w.await("the refusal", func() bool { _, b := w.get("/health?status=1"); return strings.Contains(b, "login refused: ") })
+	cfg, _ := config.Read(w.getenv)
+	for _, tt := range []struct {
+		host   string
+		logins int
+	}{{"192.0.2.1", 1}, {"", 2}} {
+		w.env["KUBERNETES_SERVICE_HOST"] = tt.host
+		var out bytes.Buffer
+		code := check(t.Context(), cfg, w.getenv, &out, slog.New(slog.DiscardHandler))
+		n, untried := w.cloud.Count(otctest.OpLogin), strings.Contains(out.String(), "; not tried again: ")
+		if code != config.ExitFailure || n != tt.logins || untried != (n == 1) || !strings.Contains(out.String(), "\n❌ login: HTTP 401 ") {
+			t.Errorf("host %q: exit code %d, %d logins, printed\n%s", tt.host, code, n, &out)
+		}
+	}
+	stop()
 }
 
 // TestRotation: the password changes in the cloud and in the file. The next login

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,21 +38,22 @@ type CheckCloud interface {
 }
 
 // A Checker is one pass over the Node in dry run that prints what comes of it, a
-// line per step. All exported fields are needed.
+// line per step. All exported fields but Said are needed.
 type Checker struct {
 	Out     io.Writer
 	Cloud   CheckCloud
 	Node    func(ctx context.Context, name string) (*corev1.Node, error) // reads it
 	Address func(subnets []netip.Prefix) string                          // host and port of a pod of ours in one of these
+	Said    string                                                       // by the program that runs in this pod, on /health?status=1; "": none does
 	Config  Config
 
-	mu      sync.Mutex // for Out: a slow step may speak up
-	failed  bool
-	facts   *Facts
-	to      target    // what the pass brings the tables to; no server: it was not found
-	limit   int       // routes that a table takes; negative: any number
-	assumed bool      // the limit could not be read
-	tables  []outcome // those that could be read
+	mu     sync.Mutex // for Out: a slow step may speak up
+	failed bool
+	facts  *Facts
+	to     target    // what the pass brings the tables to; no server: it was not found
+	limit  int       // routes that a table takes
+	used   string    // behind the number of those in a table
+	tables []outcome // those that could be read
 }
 
 // Run goes once through everything that must work and reports whether no step
@@ -128,8 +130,15 @@ func withRequest(err error) string {
 	return err.Error()
 }
 
-// login reports whether there is a token, and a place to use it.
+// login reports whether there is a token, and a place to use it. What the running
+// program has been refused is not sent again.
 func (c *Checker) login(ctx context.Context) bool {
+	if _, why, refused := strings.Cut(c.Said, "login refused: "); refused {
+		why, _, _ = strings.Cut(why, "; route table ") // which says the same
+		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", strings.TrimPrefix(why, "iam login: "))
+		c.note("route tables and instance: not tried without a login")
+		return false
+	}
 	project, expires, base, err := c.Cloud.Login(ctx)
 	switch e, ok := errors.AsType[*otc.Error](err); {
 	case ok && e.Service != "iam": // the login itself went well
@@ -207,20 +216,13 @@ func (c *Checker) locate(ctx context.Context) {
 
 func (c *Checker) quota(ctx context.Context) {
 	limit, err := c.Cloud.RouteQuota(ctx)
-	if c.limit, c.assumed = limit, err != nil; c.assumed {
-		c.limit = TableLimit
-	}
-}
-
-// used says how much of its limit a table uses.
-func (c *Checker) used(n int) string {
+	c.limit, c.used = limit, fmt.Sprintf(" of %d routes used", limit)
 	switch {
-	case c.limit < 0:
-		return plural(n, "route") + " used, no limit"
-	case c.assumed:
-		return fmt.Sprintf("%d of %d routes used (limit assumed)", n, c.limit)
+	case err != nil:
+		c.limit, c.used = TableLimit, fmt.Sprintf(" of %d routes used (limit assumed)", TableLimit)
+	case limit < 0:
+		c.limit, c.used = math.MaxInt, " routes used, no limit"
 	}
-	return fmt.Sprintf("%d of %d routes used", n, c.limit)
 }
 
 // sync reads a table and plans. One of another VPC is shown all the same.
@@ -233,7 +235,7 @@ func (c *Checker) sync(ctx context.Context, id string) {
 		return
 	}
 	c.tables = append(c.tables, o)
-	c.pass("route table %s: %q of VPC %s, %s", id, o.view.Name, o.view.VPCID, c.used(o.view.Used()))
+	c.pass("route table %s: %q of VPC %s, %d%s", id, o.view.Name, o.view.VPCID, o.view.Used(), c.used)
 	if elsewhere(o.view, c.to.server) {
 		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.view.VPCID)
 	}
@@ -303,7 +305,7 @@ func (c *Checker) change(o outcome) {
 	}
 	more := len(ch.Routes(otc.Add)) - len(ch.Routes(otc.Delete))
 	switch {
-	case more > 0 && c.limit >= 0 && o.view.Used()+more > c.limit:
+	case more > 0 && o.view.Used()+more > c.limit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", id, ch)
 	case len(ch) > 0:
 		c.pass("change: route table %s would get: %s", id, ch)
