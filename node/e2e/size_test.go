@@ -40,8 +40,8 @@ func TestSize(t *testing.T) {
 	started := time.Since(begin)
 	eventually(t, 2*time.Minute, func(context.Context) error { return herdRouted(c, all, subnet) })
 	converged := time.Since(begin)
-	eventually(t, 10*time.Second, calls(c, 5)) // the last one may still be confirming its route
-	t.Logf("%d processes (STARTUP_JITTER 5s) started in %.1f s; all routes right %.1f s after the first start; 5 cloud calls each",
+	eventually(t, 10*time.Second, calls(c, 1)) // the last one may still be confirming its route
+	t.Logf("%d processes (STARTUP_JITTER 5s) started in %.1f s; all routes right %.1f s after the first start; login, server, PUT and two reads each",
 		herd, started.Seconds(), converged.Seconds())
 
 	c.Reset()
@@ -56,15 +56,18 @@ func TestSize(t *testing.T) {
 	}
 	eventually(t, time.Minute, func(context.Context) error { return herdRouted(c, all, moved) })
 	converged = time.Since(begin)
-	eventually(t, 10*time.Second, calls(c, 3)) // had a heartbeat cost any, there were more
-	t.Logf("%d heartbeats each, then %d annotations changed and routed in %.1f s; 3 cloud calls each", heartbeats, herd, converged.Seconds())
+	eventually(t, 10*time.Second, calls(c, 0)) // had a heartbeat cost any, there were more
+	t.Logf("%d heartbeats each, then %d annotations changed and routed in %.1f s; a PUT and two reads each", heartbeats, herd, converged.Seconds())
 }
 
-// calls fails unless each program has made n calls on average.
-func calls(c *cloud, n int) func(context.Context) error {
+// calls fails unless the programs have made a PUT each, so many logins and reads of their servers,
+// and two reads of the table, or up to four if 10 and 75 s have passed meanwhile.
+func calls(c *cloud, logins int) func(context.Context) error {
 	return func(context.Context) error {
-		if got := c.Count(""); got != n*herd {
-			return fmt.Errorf("%d cloud calls, want %d for each of %d", got, n, herd)
+		puts, reads := c.Count(otctest.OpTableUpdate), c.Count(otctest.OpTableGet)
+		got := [4]int{puts, c.Count(otctest.OpLogin), c.Count(otctest.OpServerGet), c.Count("") - reads}
+		if want := [4]int{herd, logins * herd, logins * herd, (1 + 2*logins) * herd}; got != want || reads < 2*herd || reads > 4*herd {
+			return fmt.Errorf("PUTs, logins, servers, and these together: got %v, want %v; %d reads, want %d to %d", got, want, reads, 2*herd, 4*herd)
 		}
 		return nil
 	}
