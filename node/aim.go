@@ -74,3 +74,12 @@ func (r *Reconciler) aimAt(wanted []netip.Prefix, at time.Time) {
 		t.restart()
 	}
 }
+
+// measure reports how long the routes took since the Node asked for them.
+func (r *Reconciler) measure() {
+	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.condition.trait().right })
+	if all && !r.changedAt.IsZero() {
+		r.obs.AnnotationToRoute(time.Since(r.changedAt))
+		r.changedAt = time.Time{}
+	}
+}

@@ -56,7 +56,7 @@ func New(cloud Cloud, kube Kubernetes, obs Observer, rec *Recorder, cfg Config) 
 	}
 	r := &Reconciler{mailbox: mailbox{wake: make(chan struct{}, 1)}}
 	r.env = env{cloud, kube, obs, rec, &cfg, r.isStale}
-	r.tables = newTables(cfg.Tables)
+	r.forget()
 	r.status.Store(&status.Status{Node: cfg.NodeName, DryRun: cfg.DryRun, Reasons: []status.Reason{{Text: waitingForAPI}}})
 	return r
 }
@@ -225,15 +225,6 @@ func worse(a, b string, cut bool) string {
 		return "error"
 	}
 	return "success"
-}
-
-// measure reports how long the routes took since the Node asked for them.
-func (r *Reconciler) measure() {
-	all := !slices.ContainsFunc(r.tables, func(t *table) bool { return !t.condition.trait().right })
-	if all && !r.changedAt.IsZero() {
-		r.obs.AnnotationToRoute(time.Since(r.changedAt))
-		r.changedAt = time.Time{}
-	}
 }
 
 // remove takes away what a deleted Node leaves behind: the routes to this very
