@@ -293,14 +293,9 @@ func faulty(op string, f otctest.Fault) func(*trial) {
 	}
 }
 
-func denied(how otctest.Denial, actions ...string) func(*trial) {
+func denied(how otctest.Denial, action string) func(*trial) {
 	return func(c *trial) {
-		c.Set(func(k *otctest.Knobs) {
-			k.Deny = map[string]otctest.Denial{}
-			for _, a := range actions {
-				k.Deny[a] = how
-			}
-		})
+		c.Set(func(k *otctest.Knobs) { k.Deny = map[string]otctest.Denial{action: how} })
 	}
 }
 
