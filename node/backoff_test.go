@@ -46,6 +46,7 @@ func (c *deadCloud) Server(_ context.Context, id string) (otc.Server, error) {
 func (c *deadCloud) ServersByIP(context.Context, netip.Addr) ([]otc.Server, error) { return nil, nil }
 func (c *deadCloud) ServersByName(context.Context, string) ([]otc.Server, error)   { return nil, nil }
 func (c *deadCloud) Servers(context.Context) ([]otc.Server, error)                 { return nil, nil }
+func (c *deadCloud) RouteQuota(context.Context) (int, error)                       { return 0, c.err() }
 func (c *deadCloud) CredentialsChanged() bool                                      { return false }
 
 func TestBackoff(t *testing.T) {

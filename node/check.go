@@ -34,7 +34,6 @@ type CheckCloud interface {
 	Cloud
 	Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error)
 	Ports(ctx context.Context, serverID string) ([]otc.Port, error)
-	RouteQuota(ctx context.Context) (limit int, err error)
 }
 
 // A Checker is one pass over the Node in dry run that prints what comes of it, a

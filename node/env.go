@@ -16,6 +16,7 @@ type Cloud interface {
 	ServersByIP(ctx context.Context, ip netip.Addr) ([]otc.Server, error)
 	ServersByName(ctx context.Context, name string) ([]otc.Server, error)
 	Servers(ctx context.Context) ([]otc.Server, error)
+	RouteQuota(ctx context.Context) (limit int, err error)
 	CredentialsChanged() bool
 }
 
@@ -31,6 +32,7 @@ type Observer interface {
 	RouteChange(operation, result string, n int) // add, modify, delete; success, error
 	AnnotationToRoute(d time.Duration)           // from the Node event to the confirmed routes
 	TableRoutes(table string, n int)             // entries that count in a route table, as last read
+	RouteLimit(n int)                            // how many a table takes, once that is known
 	State(inSync bool, conflicts, drift, orphans int)
 }
 

@@ -46,6 +46,7 @@ type Reconciler struct {
 	aim       target    // what the tables are brought to
 	changedAt time.Time // when the aim changed; zero: it is confirmed
 	readAt    time.Time // the last pass ended
+	quotaAt   time.Time // when the quota was asked for; zero: never
 	inventory inventory
 }
 
@@ -189,8 +190,23 @@ func (r *Reconciler) reconcile(ctx context.Context) {
 	}
 	r.obs.Pass(result)
 	r.measure()
+	r.askQuota(ctx)
 	if r.intent.phase != deleted {
 		r.inventory.round(ctx, r.env, r.aim.server.ID, r.tables, drift)
+	}
+}
+
+// askQuota asks, once a day, how many routes a table takes, as soon as one is
+// nearly as full as is assumed: from then on that matters, and a full one would say
+// so. Who may not read it goes on assuming.
+func (r *Reconciler) askQuota(ctx context.Context) {
+	filling := slices.ContainsFunc(r.tables, func(t *table) bool { return t.view.Used() > TableLimit*3/4 })
+	if !filling || !r.quotaAt.IsZero() && time.Since(r.quotaAt) < 24*time.Hour {
+		return
+	}
+	r.quotaAt = time.Now()
+	if limit, err := r.cloud.RouteQuota(ctx); err == nil && limit > 0 {
+		r.obs.RouteLimit(limit)
 	}
 }
 

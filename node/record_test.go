@@ -177,6 +177,12 @@ func (c *counts) TableRoutes(table string, n int) {
 	c.n["routes "+table] = n
 }
 
+func (c *counts) RouteLimit(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n["limit"] = n
+}
+
 func (c *counts) State(inSync bool, conflicts, drift, orphans int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

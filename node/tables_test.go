@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -225,4 +226,38 @@ func TestNewsDoNotWaitForATableThatHangs(t *testing.T) {
 		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *")
 		a.wantState(true, true)
 	})
+}
+
+// The real limit is asked for once a day, and only when a table is getting full.
+func TestRouteLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		routes, asked int
+		denied        bool
+		limit         int // that is known in the end; 0: none
+	}{
+		{"room enough", 149, 0, false, 0},
+		{"getting full", 150, 2, false, 500},
+		{"getting full, and not for this user", 150, 2, true, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				w.Set(func(k *otctest.Knobs) {
+					k.TableLimit = 500
+					if tt.denied {
+						k.Deny = map[string]otctest.Denial{"vpc:quotas:list": otctest.DenyPolicy}
+					}
+				})
+				for i := range tt.routes {
+					w.PutRoute(mainTable, stranger("peering", fmt.Sprintf("10.130.%d.0/24", i), "p-1"))
+				}
+				a := w.up(1)
+				w.pass(36 * time.Hour)
+				if asked, limit := w.Count(otctest.OpQuotas), a.counts.get("limit"); asked != tt.asked || limit != tt.limit {
+					t.Errorf("asked %d times, limit %d; want %d, %d", asked, limit, tt.asked, tt.limit)
+				}
+				a.wantState(true, true)
+			})
+		})
+	}
 }

@@ -111,7 +111,7 @@ func fullTraps() []trap {
 			run: func(w *world, a *agent) {
 				w.pass(time.Hour)
 				a.wantState(false, false)
-				w.wantPattern("login server( get put:" + fmt.Sprint(k.status) + "){7,13}")
+				w.wantPattern("login server( get put:" + fmt.Sprint(k.status) + "( quotas)?){7,13}")
 				for i := range k.n {
 					w.DeleteRoute(mainTable, fmt.Sprintf("192.168.%d.0/24", i))
 				}
