@@ -156,6 +156,15 @@ func lateStories() []lateStory {
 			w.live(15 * time.Second)
 			a.see(func(f *Facts) { f.UID = "uid-new" })
 		}, []string{home, neighbor}},
+		{"without cluster traffic for a while, in which another has the subnet and gives it back", func(w *world, a, b *agent) {
+			w.live(2 * time.Minute)
+			a.move("172.16.0.0/24")
+			b.move("10.128.4.0/23", "10.128.2.0/23")
+			w.live(time.Minute)
+			b.move("10.128.4.0/23")
+			w.live(time.Minute)
+			a.move("10.128.2.0/23")
+		}, []string{home, neighbor}},
 		{"killed in the middle of a PUT that comes late, started with the subnet of before", func(w *world, a, _ *agent) {
 			w.late(a, time.Minute)
 			a.move("10.129.8.0/23")

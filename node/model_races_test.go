@@ -113,3 +113,29 @@ func (m *model) amnesia(w *actor, n int) {
 		m.pass(lasts)
 	}
 }
+
+// elsewhere lets a worker have no cluster traffic for a while, in which another one may
+// have its subnet; then it has the same again.
+func (m *model) elsewhere(w *actor, n int) {
+	o := m.workers[(slices.Index(m.workers, w)+1)%m.nodes]
+	if o == w || !w.there || !w.usable || !o.there || !o.usable || len(w.has) == 0 || len(o.has) > 3 {
+		return
+	}
+	before, others := w.has, o.has
+	m.spoilAnnotation(w, 6)
+	m.pass([]time.Duration{time.Second, 20 * time.Second, 2 * time.Minute}[n%3])
+	if n/3%4 > 0 {
+		w.has, w.kept = nil, map[place]bool{}
+		m.take(o, append(slices.Clone(others), before[0])...)
+		m.tell(o)
+		m.pass([]time.Duration{0, time.Second, 2 * time.Minute}[n/12%3])
+		if n/36%2 == 0 {
+			m.postpone(o, n/72)
+		}
+		m.take(o, others...)
+		m.tell(o)
+		m.pass([]time.Duration{0, time.Second, time.Minute}[n/432%3])
+	}
+	m.take(w, before...)
+	m.tell(w)
+}

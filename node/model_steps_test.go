@@ -39,6 +39,7 @@ func steps() map[string]func(m *model, w *actor, n int) {
 		"made anew": (*model).madeAnew,
 		"killed":    (*model).killed,
 		"amnesia":   (*model).amnesia,
+		"elsewhere": (*model).elsewhere,
 	}
 }
 

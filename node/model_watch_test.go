@@ -66,11 +66,12 @@ func (m *model) contend() {
 	}
 }
 
-// claims reports whether a process may write a route to p. A process that was busy
-// has not seen a value that was spoilt at once, and keeps the one before.
+// claims reports whether a process may write a route to p. One that was busy has not
+// seen a value that was spoilt at once, and keeps the one before.
 func (w *actor) claims(p netip.Prefix) bool {
+	wants := slices.Contains(w.wants, p) && (w.usable || !w.skipped)
 	keeps := !w.usable && w.spoilt.Sub(w.gaveUp[p]) < 30*time.Second
-	return w.running && (w.there || w.lagging) && (keeps || slices.Contains(w.wants, p))
+	return w.running && (w.there || w.lagging) && (wants || keeps)
 }
 
 // checkHonest: nobody says for long that all is in sync when a table is not.
