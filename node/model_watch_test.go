@@ -56,7 +56,7 @@ func (m *model) look() {
 func (m *model) contend() {
 	for _, w := range m.workers {
 		for _, p := range w.wants {
-			if !slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && o.claims(p) }) {
+			if !w.claims(p) || !slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && o.claims(p) }) {
 				continue
 			}
 			for _, table := range m.tables {
@@ -69,7 +69,7 @@ func (m *model) contend() {
 // claims reports whether a process may write a route to p. One that was busy has not
 // seen a value that was spoilt at once, and keeps the one before.
 func (w *actor) claims(p netip.Prefix) bool {
-	wants := slices.Contains(w.wants, p) && (w.usable || !w.skipped)
+	wants := slices.Contains(w.wants, p) && (w.lagging || w.usable || !w.skipped)
 	keeps := !w.usable && w.spoilt.Sub(w.gaveUp[p]) < 30*time.Second
 	return w.running && (w.there || w.lagging) && (wants || keeps)
 }
