@@ -120,6 +120,8 @@ func TestAttempt(t *testing.T) {
 		{"refused, and it is another change by now", "+1 = put +1; rejected = read; ~1 = put ~1; ok = read; nothing = done", "~1", "+1"},
 		{"one of two refused", "+1 +2 = put +1 +2; rejected = read; +1 +2 = put +1; rejected = read; +1 +2 = put +2; ok = read; +1 = fail rejected", "+2", "+1 +2 +1"},
 		{"two refused", "+1 +2 = put +1 +2; rejected = read; +1 +2 = put +1; rejected = read; +1 +2 = put +2; rejected = read; +1 +2 = fail rejected", "", "+1 +2 +1 +2"},
+		{"a table that looks different each time is not asked for ever", "+1 +2 = put +1 +2; rejected = read; ~1 +2 = put ~1; rejected = read; +1 +2 = put +1; rejected = read; ~1 +2 = put +2; rejected = read; +1 +2 = fail rejected",
+			"", "+1 +2 ~1 +1 +2"},
 		{"a family keeps its old route while the new one is refused", "+1 -2 = put +1 -2; rejected = read; +1 -2 = put +1; rejected = read; +1 -2 = fail rejected", "", "+1 -2 +1"},
 		{"the other family does not", "+6 -7 +1 -2 = put +6 -7 +1 -2; rejected = read; +6 -7 +1 -2 = put +6; rejected = read; +6 -7 +1 -2 = put +1; ok = read; +6 -7 -2 = put -2; ok = read; +6 -7 = fail rejected",
 			"+1 -2", "+6 -7 +1 -2 +6"},

@@ -3,51 +3,13 @@ package node
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
 	"otc-route-manager/otc"
 	"otc-route-manager/otc/otctest"
 )
-
-// A deadCloud answers every read of a route table with an error, and notes when.
-type deadCloud struct {
-	err func() error
-
-	mu    sync.Mutex
-	times []time.Time
-}
-
-// asked returns when it was asked.
-func (c *deadCloud) asked() []time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Clone(c.times)
-}
-
-func (c *deadCloud) RouteTable(context.Context, string) (otc.RouteTable, error) {
-	c.mu.Lock()
-	c.times = append(c.times, time.Now())
-	c.mu.Unlock()
-	return otc.RouteTable{}, c.err()
-}
-
-func (c *deadCloud) UpdateRoutes(context.Context, string, otc.Changes) error {
-	return errors.New("not reached")
-}
-
-func (c *deadCloud) Server(_ context.Context, id string) (otc.Server, error) {
-	return otc.Server{ID: id, Fixed: []netip.Addr{addrOf(1)}}, nil
-}
-
-func (c *deadCloud) ServersByIP(context.Context, netip.Addr) ([]otc.Server, error) { return nil, nil }
-func (c *deadCloud) ServersByName(context.Context, string) ([]otc.Server, error)   { return nil, nil }
-func (c *deadCloud) Servers(context.Context) ([]otc.Server, error)                 { return nil, nil }
-func (c *deadCloud) RouteQuota(context.Context) (int, error)                       { return 0, c.err() }
-func (c *deadCloud) CredentialsChanged() bool                                      { return false }
 
 func TestBackoff(t *testing.T) {
 	transient := &otc.Error{Status: 503, Reaction: otc.Transient}
@@ -103,30 +65,20 @@ func TestBackoff(t *testing.T) {
 // The waits grow in a running process too, and start again after news.
 func TestBackoffGrows(t *testing.T) {
 	bubble(t, func(w *world) {
-		cloud := &deadCloud{err: func() error { return &otc.Error{Status: 503, Reaction: otc.Transient} }}
-		a := w.agent(1)
-		a.cloud = cloud
-		a.start()
-		a.see()
-		w.pass(time.Hour)
-		asked := cloud.asked()
-		for i := range len(asked) - 1 {
-			gap, full := asked[i+1].Sub(asked[i]), min(time.Second<<min(i, 16), 5*time.Minute)
-			if gap < full/2 || gap > full {
-				t.Errorf("wait %d: %v, want between %v and %v", i, gap, full/2, full)
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 403, Times: -1})
+		a := w.up(1)
+		w.pass(3 * time.Hour)
+		a.move("10.129.0.0/23")
+		w.pass(time.Minute)
+		reads := slices.DeleteFunc(w.Requests(), func(r otctest.Request) bool { return r.Op != otctest.OpTableGet })
+		gap := func(i int) time.Duration { return reads[i+1].Time.Sub(reads[i].Time) }
+		for i := range 8 {
+			if full := min(time.Minute<<i, 15*time.Minute); gap(i) < full/2 || gap(i) > full {
+				t.Errorf("wait %d: %v, want between %v and %v", i, gap(i), full/2, full)
 			}
 		}
-		before := len(asked)
-		if before < 20 || before > 35 {
-			t.Errorf("%d attempts in an hour", before)
-		}
-		a.move("10.129.0.0/23")
-		if n := len(cloud.asked()); n != before+1 {
-			t.Errorf("%d attempts at the news, want 1", n-before)
-		}
-		w.pass(time.Second)
-		if n := len(cloud.asked()); n != before+2 {
-			t.Errorf("%d attempts within a second of the news, want 2", n-before)
+		if soon := gap(len(reads) - 2); soon > time.Minute {
+			t.Errorf("%v after the attempt at the news, want a minute at most", soon)
 		}
 	})
 }
@@ -146,52 +98,6 @@ func TestNewsGoFirstWhileLookingForTheInstance(t *testing.T) {
 		w.wantRoutes("10.129.0.0/23 → worker-1 *")
 		a.wantState(true, true)
 	})
-}
-
-// TestR10: no outage ends the process or its liveness, however long, and then the
-// table is right within one back-off.
-func TestR10(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		fault otctest.Fault
-		begun bool // the routes were confirmed before
-		limit int  // calls in the outage
-	}{
-		{"no connection from the start", otctest.Fault{Err: errors.New("no route to host")}, false, 24 * 26 * 6},
-		{"no connection", otctest.Fault{Err: errors.New("no route to host")}, true, 24 * 26 * 6},
-		{"503", otctest.Fault{Status: 503}, true, 24 * 26 * 6},
-		{"no answer", otctest.Fault{Hang: true}, true, 24 * 26 * 6},
-		{"throttled from the start", otctest.Fault{Status: 429}, false, 24 * 26 * 6},
-		{"VPC forbids", otctest.Fault{Op: otctest.OpTableGet, Status: 403}, true, 24 * 9},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.agent(1)
-				a.start()
-				if tt.begun {
-					a.see()
-				}
-				tt.fault.Times = -1
-				w.Fail(tt.fault)
-				w.Reset()
-				a.move("10.129.0.0/23")
-				for range 24 * 4 {
-					w.pass(15 * time.Minute)
-					a.wantState(false, false)
-				}
-				if n := w.Count(""); n > tt.limit {
-					t.Errorf("%d calls in a day, want at most %d", n, tt.limit)
-				}
-				if n := a.lines("error"); n > 49 {
-					t.Errorf("%d error lines in a day, want at most two an hour", n)
-				}
-				w.Heal()
-				w.pass(16 * time.Minute)
-				w.wantRoutes("10.129.0.0/23 → worker-1 *")
-				a.wantState(true, true)
-			})
-		})
-	}
 }
 
 // An outage after the routes are confirmed changes nothing: they are right. Its end

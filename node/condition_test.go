@@ -58,6 +58,7 @@ func TestCondition(t *testing.T) {
 
 		{"unread", "right", "", "confirmed yes 1 success, 10s, reads renewed"},
 		{"unread", "wrote right", "", "confirmed yes 1 success, 10s, reads renewed"},
+		{"failed deleted", "deleted right", "", "confirmed yes 1 success, 10s, reads renewed, 2 removed"},
 		{"failed", "right", "0s", "confirmed yes 1 success, 10s, reads renewed"},
 		{"conflicted settled", "right", "", "confirmed yes 1 success, 10s, reads renewed"},
 		{"applied 20s 2x", "right", "", "confirmed yes 1 success, 10s, reads renewed 2x"},
@@ -166,6 +167,8 @@ func memoryOf(s string) (m memory) {
 			}
 		case err == nil:
 			m.confirmedAt = noon.Add(-d)
+		case word == "deleted":
+			m.removed = make([]otc.Route, 1)
 		case word == "settled":
 			m.settled, m.confirmedAt = true, noon.Add(-time.Hour)
 		case !planOf(word, &m.plan):
@@ -187,6 +190,8 @@ func (o *outcome) pass(s string, backoff *time.Duration) {
 			o.cut, o.err = true, errStale
 		case word == "wrote":
 			o.accepted = otc.Ops(otc.Add, otc.Route{Destination: subnetOf(1)})
+		case word == "deleted":
+			o.accepted = otc.Ops(otc.Delete, otc.Route{Destination: subnetOf(1)})
 		case word == "lost":
 			o.maybe = true
 		case planOf(word, &o.plan):
@@ -209,6 +214,9 @@ func (m memory) sentence(o outcome, cfg *Config, backoff time.Duration) string {
 	s += say(m.confirmedAt.Equal(noon), " renewed", "") + say(m.settled, " settled", "")
 	if m.putBacks > 0 {
 		s += fmt.Sprintf(" %dx", m.putBacks)
+	}
+	if n := len(m.removed); n > 0 {
+		s += fmt.Sprintf(", %d removed", n)
 	}
 	return s
 }

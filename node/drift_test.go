@@ -26,13 +26,13 @@ func TestDrift(t *testing.T) {
 	}{
 		{"missing", func(w *world, a *agent) { w.DeleteRoute(mainTable, "10.128.2.0/23") }, 1,
 			"10.128.2.0/23 is missing", nil, "add 10.128.2.0/23"},
-		{"points to a dead instance", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", gone)) }, 1,
+		{"points to a dead instance", func(w *world, a *agent) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", gone)) }, 1,
 			"10.128.2.0/23 points elsewhere", []string{"10.128.2.0/23 → " + gone}, "mod 10.128.2.0/23"},
 		{"left over", func(w *world, a *agent) { w.PutRoute(mainTable, marked1("10.129.0.0/23", a.id)) }, 1,
 			"10.129.0.0/23 is left over", []string{"10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → worker-1 *"}, "del 10.129.0.0/23"},
-		{"shadowed by another instance", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("ecs", "10.128.3.0/24", otherID)) }, 1,
+		{"shadowed by another instance", func(w *world, a *agent) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.3.0/24", otherID)) }, 1,
 			"ecs route 10.128.3.0/24 → " + otherID + " takes its traffic", []string{"10.128.2.0/23 → worker-1 *", "10.128.3.0/24 → " + otherID}, ""},
-		{"shadowed by a peering", func(w *world, a *agent) { w.PutRoute(mainTable, stranger("peering", "10.128.3.0/25", "p-1")) }, 1,
+		{"shadowed by a peering", func(w *world, a *agent) { w.PutRoute(mainTable, foreignRoute("peering", "10.128.3.0/25", "p-1")) }, 1,
 			"peering route 10.128.3.0/25 → p-1 takes its traffic", []string{"10.128.2.0/23 → worker-1 *", "peering 10.128.3.0/25 → p-1"}, ""},
 		{"swallowed by a later subnet", func(w *world, a *agent) {
 			w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "5e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", CIDR: "10.128.0.0/16"})
@@ -92,20 +92,6 @@ func others(table []string) (out []string) {
 	return out
 }
 
-// A shadow that is there from the start is told, and the Node is ready.
-func TestShadowFromTheStart(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, stranger("ecs", "10.128.3.0/24", otherID))
-		a := w.up(1)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.3.0/24 → "+otherID)
-		a.wantState(true, false)
-		a.wantTold(1, "warning route 10.128.2.0/23 → worker-1 is in the table, but ecs route 10.128.3.0/24")
-		w.DeleteRoute(mainTable, "10.128.3.0/24")
-		w.pass(19 * time.Minute)
-		a.wantState(true, true)
-	})
-}
-
 // TestR3LivingClaimant: a confirmed route that now points to another living
 // instance is a conflict, not a drift to repair.
 func TestR3LivingClaimant(t *testing.T) {
@@ -113,7 +99,7 @@ func TestR3LivingClaimant(t *testing.T) {
 		w.AddServer(server(otherID, "a living one", "10.20.0.200"))
 		a := w.up(1, func(c *Config) { c.DriftRepair = true })
 		w.Reset()
-		w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", otherID))
+		w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
 		w.pass(24 * time.Hour)
 		w.wantPuts()
 		w.wantRoutes("10.128.2.0/23 → " + otherID)
@@ -139,7 +125,7 @@ func TestR3ClaimantInDoubt(t *testing.T) {
 				a := w.up(1, func(c *Config) { c.DriftRepair = true })
 				fault.Op, fault.Times = otctest.OpServerGet, -1
 				w.Fail(fault)
-				w.PutRoute(mainTable, stranger("ecs", "10.128.2.0/23", otherID))
+				w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
 				w.Reset()
 				w.pass(2 * time.Hour)
 				w.wantPuts()
@@ -147,82 +133,4 @@ func TestR3ClaimantInDoubt(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Looks are DRIFT_CHECK_INTERVAL apart with a fifth of jitter, and cost one read
-// of the table.
-func TestDriftCheckInterval(t *testing.T) {
-	for _, tt := range []struct {
-		interval time.Duration
-		low, up  int // looks in a day
-	}{{15 * time.Minute, 80, 120}, {time.Hour, 20, 30}, {0, 0, 0}} {
-		t.Run(tt.interval.String(), func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.up(1, func(c *Config) { c.DriftInterval = tt.interval })
-				w.pass(80 * time.Second)
-				w.Reset()
-				w.pass(23 * time.Hour)
-				n := w.Count(otctest.OpTableGet)
-				if n < tt.low*23/24 || n > tt.up {
-					t.Errorf("%d looks, want %d to %d", n, tt.low, tt.up)
-				}
-				if all := w.Count(""); all > n+1 || all > n && w.Count(otctest.OpLogin) != 1 { // the token is renewed once
-					t.Errorf("%d calls for %d looks: %s", all, n, w.calls())
-				}
-				a.wantState(true, true)
-				a.wantTold(1, "success")
-			})
-		})
-	}
-}
-
-// A drift that nobody repairs is ready as before, whether or not the next look
-// succeeds.
-func TestOutageAfterDrift(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.settled(1)
-		w.DeleteRoute(mainTable, "10.128.2.0/23")
-		w.pass(19 * time.Minute)
-		a.wantState(true, false)
-		w.Fail(otctest.Fault{Times: -1, Status: 503})
-		w.pass(2 * time.Hour)
-		a.wantState(true, false)
-		a.wantTold(0, "could not update route table") // nobody wants to
-		a.wantRepeated(2, "error could not check route table "+mainTable)
-		w.Heal()
-		w.pass(19 * time.Minute)
-		a.wantState(true, false)
-		w.wantPuts()
-	})
-}
-
-// Without drift checks a conflict is still tried again, and a failure too.
-func TestNoDriftChecks(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, stranger("peering", "10.128.2.0/23", "p-1"))
-		a := w.up(1, func(c *Config) { c.DriftInterval = 0 })
-		w.pass(time.Hour)
-		w.DeleteRoute(mainTable, "10.128.2.0/23")
-		w.pass(16 * time.Minute)
-		a.wantState(true, true)
-		w.Reset()
-		w.pass(23 * time.Hour)
-		w.wantCalls("")
-	})
-}
-
-// What was confirmed and is taken by another type is a conflict; when the stranger
-// is gone the route is missing, which is drift.
-func TestConflictAfterConfirmation(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1, func(c *Config) { c.DriftRepair = true })
-		w.PutRoute(mainTable, stranger("peering", "10.128.2.0/23", "p-1"))
-		w.pass(19 * time.Minute)
-		a.wantState(false, false)
-		w.wantRoutes("peering 10.128.2.0/23 → p-1")
-		w.DeleteRoute(mainTable, "10.128.2.0/23")
-		w.pass(19 * time.Minute)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		a.wantState(true, true)
-	})
 }

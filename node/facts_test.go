@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"testing"
 
@@ -102,14 +101,5 @@ func TestSwapped(t *testing.T) {
 	const id, want = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
 	if got := swapped(id); got != want || swapped(got) != id {
 		t.Errorf("swapped(%s) = %s, and back %s", id, got, swapped(got))
-	}
-}
-
-func TestSubnetsOfANodeWithoutAnnotation(t *testing.T) {
-	if _, err := (Facts{}).subnets(); !errors.Is(err, ErrNotSet) {
-		t.Errorf("got %v, want %v", err, ErrNotSet)
-	}
-	if _, err := (Facts{Annotated: true}).subnets(); !errors.Is(err, ErrMalformed) {
-		t.Errorf("an empty value: got %v, want %v", err, ErrMalformed)
 	}
 }

@@ -137,21 +137,6 @@ func TestInstanceGatewayNotFound(t *testing.T) {
 	})
 }
 
-// A route to a server of another VPC would be accepted and useless.
-func TestInstanceInAnotherVPC(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		w.AddServer(otctest.Instance{ID: a.id, Name: a.name, VPCID: otherVPC, Fixed: []string{"10.20.0.11"}})
-		a.start()
-		a.see()
-		w.wantCalls("login server get")
-		w.wantRoutes()
-		a.wantState(false, false)
-		a.wantTold(1, "error", "another VPC", otherVPC, "check ROUTE_TABLE_ID")
-		a.wantEvents(1, "Warning RouteFailed", "another VPC")
-	})
-}
-
 // TestR8WhileNotFound: what may name the instance counts, nothing else does.
 func TestR8WhileNotFound(t *testing.T) {
 	bubble(t, func(w *world) {

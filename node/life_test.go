@@ -9,26 +9,6 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// stranger is a route of somebody else.
-func stranger(kind, destination, nextHop string) otctest.Route {
-	return otctest.Route{Type: kind, Destination: destination, NextHop: nextHop, Description: "not ours"}
-}
-
-// Move: one PUT; taken over on the way if the new subnet was another's.
-func TestMove(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, stranger("nat", "0.0.0.0/0", "nat-1"))
-		w.PutRoute(mainTable, stranger("ecs", "10.129.0.0/23", otherID))
-		a := w.up(1)
-		w.Reset()
-		a.move("10.129.0.0/23")
-		w.wantPuts("mod 10.129.0.0/23, del 10.128.2.0/23")
-		w.wantRoutes("nat 0.0.0.0/0 → nat-1", "10.129.0.0/23 → worker-1 *")
-		a.wantTold(1, "success route 10.129.0.0/23 → worker-1 confirmed, removed 10.128.2.0/23")
-		a.wantEvents(1, "Normal RouteMoved")
-	})
-}
-
 // Many moves in one burst: only the last one counts.
 func TestMovesInABurst(t *testing.T) {
 	bubble(t, func(w *world) {
@@ -49,37 +29,13 @@ func TestMovesInABurst(t *testing.T) {
 	})
 }
 
-// Take-over: an ecs route at our destination is modified in one PUT, with the
-// table's own spelling of it.
-func TestTakeOver(t *testing.T) {
-	for _, tt := range []struct{ name, spelled, put string }{
-		{"freed subnet", "10.128.2.0/23", "mod 10.128.2.0/23"},
-		{"other spelling", "10.128.3.9/23", "mod 10.128.3.9/23"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				w.Set(func(k *otctest.Knobs) { k.ExactSpelling = true })
-				w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: tt.spelled, NextHop: gone, Description: Mark + ": worker-7"})
-				a := w.up(1)
-				w.wantPuts(tt.put)
-				w.wantCalls("login server get put get")
-				w.wantRoutes(tt.spelled + " → worker-1 *")
-				a.wantState(true, true)
-				a.move("10.129.0.0/23")
-				w.wantPuts("add 10.129.0.0/23, del " + tt.spelled)
-				w.wantRoutes("10.129.0.0/23 → worker-1 *")
-			})
-		})
-	}
-}
-
 // TestR3Conflict: any other type at our destination stays untouched, is looked at
 // every 15 minutes, and the route comes when the stranger is gone.
 func TestR3Conflict(t *testing.T) {
 	for _, kind := range []string{"eni", "vip", "nat", "peering", "er", "vpn", "dc", "egw", "subeni", "local", "cc", "something new"} {
 		t.Run(kind, func(t *testing.T) {
 			bubble(t, func(w *world) {
-				w.PutRoute(mainTable, stranger(kind, "10.128.2.0/23", "x-1"))
+				w.PutRoute(mainTable, foreignRoute(kind, "10.128.2.0/23", "x-1"))
 				before := w.Routes(mainTable)[0]
 				a := w.up(1, func(c *Config) { c.DriftRepair = true })
 				w.wantCalls("login server get")
@@ -147,10 +103,10 @@ func TestAdoption(t *testing.T) {
 func TestR3Foreign(t *testing.T) {
 	bubble(t, func(w *world) {
 		strangers := []otctest.Route{
-			stranger("nat", "0.0.0.0/0", "nat-1"),
-			stranger("peering", "10.130.0.0/16", "p-1"),
-			stranger("er", "10.128.0.0/9", "er-1"),
-			stranger("something new", "10.131.0.0/20", ""),
+			foreignRoute("nat", "0.0.0.0/0", "nat-1"),
+			foreignRoute("peering", "10.130.0.0/16", "p-1"),
+			foreignRoute("er", "10.128.0.0/9", "er-1"),
+			foreignRoute("something new", "10.131.0.0/20", ""),
 			{Type: "ecs", Destination: "10.129.8.0/23", NextHop: otherID, Description: Mark + ": worker-9"},       // of another Node
 			{Type: "ecs", Destination: "10.129.10.0/23", NextHop: ecsID(1), Description: "by hand"},               // ours, unmarked, never wanted
 			{Type: "ecs", Destination: "172.16.0.0/24", NextHop: ecsID(1), Description: Mark + ": worker-1"},      // outside

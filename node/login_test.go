@@ -30,64 +30,6 @@ func TestR7Reuse(t *testing.T) {
 	})
 }
 
-// TestR7Once: tokens die, five tables are asked at once, and one login serves all.
-func TestR7Once(t *testing.T) {
-	for name, bad := range map[string]otctest.BadToken{"service": otctest.BadTokenService, "0301": otctest.BadToken0301, "0307": otctest.BadToken0307} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.up(1, w.tables(5))
-				w.Set(func(k *otctest.Knobs) { k.BadToken, k.Latency = bad, 30*time.Millisecond })
-				w.RevokeTokens()
-				w.Reset()
-				a.move("10.129.0.0/23")
-				w.pass(time.Minute)
-				if n := w.Count(otctest.OpLogin); n != 1 {
-					t.Errorf("%d logins, want 1", n)
-				}
-				for _, id := range a.cfg.Tables {
-					w.wantTable(id, "10.129.0.0/23 → worker-1 *")
-				}
-				a.wantState(true, true)
-			})
-		})
-	}
-}
-
-// TestR7Refused: a refused login is not tried again before 15 minutes, whatever
-// happens meanwhile, unless the credentials have changed.
-func TestR7Refused(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1, w.tables(3))
-		a.password.Store("an old one")
-		a.start()
-		a.see()
-		w.wantCalls("login:401")
-		a.wantState(false, false)
-		a.wantTold(1, "error", "iam login: HTTP 401", "wrong OS_PASSWORD")
-		a.wantEvents(1, "Warning RouteFailed", "wrong OS_PASSWORD")
-		for i := range 14 {
-			a.move([]string{"10.129.0.0/23", "10.129.2.0/23"}[i%2])
-			w.pass(time.Minute)
-		}
-		w.wantCalls("")
-		w.pass(24 * time.Hour)
-		if n := w.Count(otctest.OpLogin); n < 24*3 || n > 24*4 {
-			t.Errorf("%d logins in a day, want one in 15 to 18 minutes", n)
-		}
-		a.wantState(false, false)
-		w.Reset()
-		w.pass(18*time.Minute + time.Second) // somewhere in a pause
-		w.Reset()
-		a.password.Store(otctest.Password)
-		w.pass(time.Minute)
-		if n := w.Count(otctest.OpLogin); n != 1 {
-			t.Errorf("%d logins within a minute of the change, want 1", n)
-		}
-		w.wantRoutes("10.129.2.0/23 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
 // A rotated password that nobody told us: the routes stay confirmed, one attempt
 // is made, and the new password is picked up, although another table has a failure
 // of its own.
@@ -117,25 +59,6 @@ func TestR7Rotated(t *testing.T) {
 		if got := a.Status().Tables[1].State; got != "confirmed" {
 			t.Errorf("main table: %s", got)
 		}
-	})
-}
-
-// TestR7Incurable: a 401 that a new token does not cure costs one new login, not
-// one per attempt.
-func TestR7Incurable(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Set(func(k *otctest.Knobs) { k.Restricted = true })
-		a := w.up(1)
-		w.wantCalls("login server get:401 login get:401")
-		a.wantState(false, false)
-		a.wantTold(1, "error", "VPC.0005", "the account is restricted")
-		w.pass(24 * time.Hour)
-		if n := w.Count(otctest.OpLogin); n > 24*4 {
-			t.Errorf("%d logins in a day, want at most one in 15 minutes", n)
-		}
-		w.Set(func(k *otctest.Knobs) { k.Restricted = false })
-		w.pass(16 * time.Minute)
-		a.wantState(true, true)
 	})
 }
 

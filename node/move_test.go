@@ -3,7 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -85,38 +84,6 @@ func TestNewUIDSameInstance(t *testing.T) {
 	}
 }
 
-// A new Node object has no annotation at first; then it may be another's subnet.
-func TestNewUIDAnnotationLater(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		a.see(func(f *Facts) { f.UID, f.Annotated, f.ProviderID, f.Addresses = "uid-new", false, "", nil })
-		a.wantState(false, false)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		a.see(func(f *Facts) { f.Addresses = []netip.Addr{addrOf(1)} })
-		a.move("10.129.0.0/23")
-		w.wantRoutes("10.129.0.0/23 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
-// worker-1 and worker-10 never get each other's instance.
-func TestNeighbours(t *testing.T) {
-	bubble(t, func(w *world) {
-		var agents []*agent
-		for _, n := range []int{10, 1, 2, 11} {
-			a := w.agent(n)
-			a.facts.ProviderID, a.facts.SystemUUID = "", ""
-			agents = append(agents, a)
-		}
-		for _, a := range agents {
-			a.start()
-			a.show()
-		}
-		w.pass(time.Minute)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.4.0/23 → worker-2 *", "10.128.20.0/23 → worker-10 *", "10.128.22.0/23 → worker-11 *")
-	})
-}
-
 // Two Nodes are given the same subnet, which OVN-Kubernetes heals by giving one of
 // them another: the first one steps back instead of fighting.
 func TestTwoClaimants(t *testing.T) {
@@ -142,27 +109,11 @@ func TestTwoClaimants(t *testing.T) {
 	})
 }
 
-// A freed subnet that goes to a new Node at once, while the old one's process
-// still lives: the new Node has it, the old one does not take it away.
-func TestFreedSubnet(t *testing.T) {
-	bubble(t, func(w *world) {
-		old := w.up(1)
-		old.vanish()
-		fresh := w.agent(2)
-		fresh.facts.Annotation = old.facts.Annotation
-		fresh.start()
-		fresh.see()
-		w.pass(time.Hour)
-		w.wantRoutes("10.128.2.0/23 → worker-2 *")
-		fresh.wantState(true, true)
-	})
-}
-
 // Node deleted while the process lives: its own marked routes go after ten seconds
 // and a 404.
 func TestNodeDeleted(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, stranger("nat", "0.0.0.0/0", "nat-1"))
+		w.PutRoute(mainTable, foreignRoute("nat", "0.0.0.0/0", "nat-1"))
 		a := w.up(1, w.tables(2))
 		w.Reset()
 		a.vanish()
@@ -230,37 +181,6 @@ func TestR4NodeDeleted(t *testing.T) {
 	})
 }
 
-// The cloud is away while the Node is deleted: the removal is tried until done.
-func TestNodeDeletedInAnOutage(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1, w.tables(2))
-		w.Fail(otctest.Fault{Times: -1, Status: 503})
-		a.vanish()
-		w.pass(3 * time.Hour)
-		w.Heal()
-		w.pass(6 * time.Minute)
-		w.wantRoutes()
-		w.wantTable(tableID(2))
-		a.wantTold(1, "info node worker-1 is gone; removed")
-	})
-}
-
-// A Node that is not there from the start: nothing is known, so nothing goes.
-func TestNodeNeverThere(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		a.crash()
-		a.start()
-		a.vanish()
-		w.Reset()
-		w.pass(24 * time.Hour)
-		w.wantCalls("")
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		a.wantState(false, false)
-		a.wantTold(1, "warning there is no Node worker-1")
-	})
-}
-
 // TestRemovalCutShort: a removal that SIGTERM or the Node's return cuts short claims
 // nothing and forgets nothing; deleted again, the Node's routes go.
 func TestRemovalCutShort(t *testing.T) {
@@ -289,6 +209,7 @@ func TestRemovalCutShort(t *testing.T) {
 		{"back when one of two tables is clean", refused, back, false},
 		{"back with another UID while it reads", reads, again, false},
 		{"back with another UID while it writes, which is done", executed, again, false},
+		{"the cloud is away for hours", otctest.Fault{Status: 503, Times: -1}, func(w *world, _ *agent) { w.pass(3 * time.Hour) }, true},
 		{"back and deleted again while it reads", reads, func(w *world, a *agent) { again(w, a); a.vanish(); w.pass(20 * time.Second) }, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

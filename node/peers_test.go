@@ -25,6 +25,8 @@ func TestPeers(t *testing.T) {
 		"reset after the effect": {Reset: true, Applied: true},
 		"not resolved":           {Err: errors.New("lookup vpc.eu-de.otc.test: no such host")},
 		"no handshake":           {Err: errors.New("remote error: tls: internal error")},
+		"unavailable":            {Status: 503},
+		"throttled":              {Status: 429},
 	} {
 		for _, op := range []string{"", otctest.OpLogin, otctest.OpTableGet, otctest.OpTableUpdate} {
 			if op == otctest.OpTableUpdate && (f.Applied || f.Slow > 0 || f.Truncate) {
@@ -36,6 +38,9 @@ func TestPeers(t *testing.T) {
 					w.Fail(f)
 					a := w.up(1)
 					w.endure(a, 5*time.Hour)
+					if n, most := w.Count(""), 26*6*5; n > most {
+						t.Errorf("%d calls in five hours, want at most %d", n, most)
+					}
 					w.Heal()
 					w.pass(10 * time.Minute)
 					w.wantRoutes(home)
@@ -197,48 +202,13 @@ func TestNewsEndAPass(t *testing.T) {
 				w.wantRoutes("10.128.2.0/23 → worker-2 *", "10.128.8.0/23 → worker-1 *")
 				slow.wantState(true, true)
 				slow.wantEvents(0, "RouteFailed")
+				if n := strings.Count(strings.Join(w.puts(), ";"), " 10.128.2.0/23"); n != 1 && f.Op != otctest.OpTableUpdate {
+					t.Errorf("%d PUTs name what is worker-2's by now, want its own: %q", n, w.puts())
+				}
 				if n := slow.counts.get("pass error"); n > 0 {
 					t.Errorf("%d passes count as errors", n)
 				}
 			})
 		})
 	}
-}
-
-// A flapping cloud shows its table in turn as it is and as it was, and takes no change.
-type flapping struct {
-	Cloud
-	looks, calls int
-}
-
-func (c *flapping) RouteTable(ctx context.Context, id string) (otc.RouteTable, error) {
-	c.looks++
-	view, err := c.Cloud.RouteTable(ctx, id)
-	if c.looks%2 == 0 {
-		view.Routes = nil
-	}
-	return view, err
-}
-
-func (c *flapping) UpdateRoutes(context.Context, string, otc.Changes) error {
-	if c.calls++; c.calls > 1000 { // it would go on for ever
-		return &otc.Error{Service: "vpc", Status: 403}
-	}
-	return &otc.Error{Service: "vpc", Status: 400, Code: "VPC.2809", Reaction: otc.Rejected}
-}
-
-// TestFlapping: a table that looks different each time is not a reason to hammer.
-func TestFlapping(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: otherID})
-		a.facts.Annotation = annotation("10.128.2.0/23", "10.128.8.0/23")
-		cloud := &flapping{Cloud: a.client(nil)}
-		a.cloud = cloud
-		a.start()
-		a.see()
-		if cloud.calls > 10 {
-			t.Errorf("%d PUTs by one attempt", cloud.calls)
-		}
-	})
 }

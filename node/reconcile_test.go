@@ -1,7 +1,6 @@
 package node
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +34,9 @@ func TestCosts(t *testing.T) {
 				w.wantTable(id, "10.129.0.0/23 → worker-1 *")
 			}
 			a.wantState(true, true)
+			if len(a.counts.took) != 3 || a.counts.took[0] != 0 {
+				t.Errorf("annotation to route: %v, want three values", a.counts.took)
+			}
 			if got := a.counts.get("pass success"); got != 3 {
 				t.Errorf("got %d passes, want 3", got)
 			}
@@ -43,49 +45,6 @@ func TestCosts(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestCallsInOrder(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		w.wantCalls("login server get put get")
-		a.restart()
-		w.wantCalls("login server get")
-		a.move("10.129.0.0/23")
-		w.wantCalls("get put get")
-		if len(a.counts.took) != 3 || a.counts.took[0] != 0 {
-			t.Errorf("annotation to route: %v, want three values", a.counts.took)
-		}
-	})
-}
-
-// TestR8Storm: whatever else changes in the Node costs nothing.
-func TestR8Storm(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.settled(1, func(c *Config) { c.DriftInterval = 0 })
-		for i := range 1000 {
-			a.show(func(f *Facts) {
-				switch i % 5 {
-				case 0: // the same subnets in another form
-					f.Annotation = `{"default":"10.128.3.7/23"}`
-				case 1:
-					f.Annotation = `{"default":["10.128.2.0/23","10.128.2.0/23"],"cluster_udn_blue":["10.60.3.0/24"]}`
-				case 2: // another network comes and goes
-					f.Annotation = annotation(subnetOf(1).String())
-				case 3:
-					f.ProviderID = "openstack://eu-de/" + a.id
-				case 4:
-					f.ProviderID, f.SystemUUID = strings.ToUpper(a.id), swapped(a.id)
-				}
-			})
-			if i%7 == 0 {
-				w.wait()
-			}
-		}
-		w.pass(48 * time.Hour)
-		w.wantCalls("")
-		a.wantState(true, true)
-	})
 }
 
 // TestR4: an error is never a change. After the routes were confirmed nothing
@@ -119,50 +78,6 @@ func TestR4(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Bad from the start: nothing is written, and a Node that starts is no cause for
-// a warning.
-func TestR4FromTheStart(t *testing.T) {
-	for _, tt := range []struct {
-		name, value, told string
-		ready             bool
-	}{
-		{"missing", "-", "info waiting: annotation", false},
-		{"no default yet", `{"team-a_net1":["10.129.0.0/23"]}`, "info waiting: annotation", false},
-		{"malformed", "{", "warning annotation k8s.ovn.org/node-subnets is malformed", false},
-		{"empty", `{"default":[]}`, "warning annotation k8s.ovn.org/node-subnets lists no subnet", false},
-		{"outside", `{"default":"172.16.0.0/24"}`, "warning skipping node worker-1, subnet 172.16.0.0/24 is not cluster traffic", true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.agent(1)
-				a.facts.Annotation, a.facts.Annotated = tt.value, tt.value != "-"
-				a.start()
-				a.see()
-				w.pass(time.Hour)
-				w.wantCalls("")
-				a.wantState(tt.ready, false)
-				a.wantTold(1, tt.told)
-				a.move("10.129.0.0/23")
-				w.wantRoutes("10.129.0.0/23 → worker-1 *")
-				a.wantState(true, true)
-			})
-		})
-	}
-}
-
-// Part of the annotation outside CLUSTER_CIDR: that part is skipped.
-func TestPartlyOutside(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		a.facts.Annotation = annotation("10.129.0.0/23", "172.16.0.0/24")
-		a.start()
-		a.see()
-		w.wantRoutes("10.129.0.0/23 → worker-1 *")
-		a.wantTold(1, "info skipping route 172.16.0.0/24, not cluster traffic")
-		a.wantState(true, true)
-	})
 }
 
 // TestR1Guard gives the planner and the client different ideas of CLUSTER_CIDR: the

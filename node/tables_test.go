@@ -68,35 +68,6 @@ func TestOneTableFails(t *testing.T) {
 	}
 }
 
-// A table of another VPC has its own error; the first one is served.
-func TestOneTableInAnotherVPC(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.AddTable(tableID(2), "rtb-elsewhere", otherVPC)
-		a := w.up(1, func(c *Config) { c.Tables = []string{mainTable, tableID(2)} })
-		w.pass(time.Hour)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		w.wantTable(tableID(2))
-		a.wantState(false, false)
-		a.wantRepeated(1, "error", tableID(2)+" is in VPC "+otherVPC)
-	})
-}
-
-// A conflict in one table.
-func TestConflictInOneTable(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1, w.tables(2))
-		w.PutRoute(tableID(2), stranger("peering", "10.128.2.0/23", "p-1"))
-		a.start()
-		a.see()
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		w.wantTable(tableID(2), "peering 10.128.2.0/23 → p-1")
-		a.wantState(false, false)
-		w.DeleteRoute(tableID(2), "10.128.2.0/23")
-		w.pass(16 * time.Minute)
-		a.wantState(true, true)
-	})
-}
-
 // dualStack is an option: CLUSTER_CIDR has an IPv6 range.
 func dualStack(c *Config) { c.Ranges = prefixes("10.128.0.0/14", "fd01::/48") }
 
@@ -116,19 +87,6 @@ func TestDualStack(t *testing.T) {
 		a.move("10.128.2.0/23") // switched off
 		w.wantPuts("add 10.128.2.0/23, add fd01:0:0:7::/64", "del "+otctest.LongForm("fd01:0:0:7::/64"))
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-	})
-}
-
-// Without an IPv6 range in CLUSTER_CIDR the IPv6 subnet is skipped.
-func TestDualStackWithoutIPv6Range(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		a.facts.Annotation = annotation("fd01:0:0:7::/64", "10.128.2.0/23")
-		a.start()
-		a.see()
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		a.wantState(true, true)
-		a.wantTold(1, "info skipping route fd01:0:0:7::/64, not cluster traffic")
 	})
 }
 
@@ -155,58 +113,6 @@ func TestIPv6RefusedByOneTable(t *testing.T) {
 		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = nil })
 		w.pass(16 * time.Minute)
 		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
-// While the new route of a family is refused, the old one of that family stays.
-func TestRefusedRouteKeepsTheOld(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1, dualStack)
-		a.facts.Annotation = annotation("10.128.2.0/23", "fd01:0:0:7::/64")
-		a.start()
-		a.see()
-		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = map[string]bool{mainTable: true} })
-		a.move("10.129.0.0/23", "fd01:0:0:8::/64")
-		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:7::/64 → worker-1 *")
-		a.wantState(false, false)
-		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = nil })
-		w.pass(16 * time.Minute)
-		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
-// One bad route of several fails the whole PUT; the others must get through.
-func TestOneBadRoute(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.AddSubnet(otctest.VPCID, otctest.Subnet{ID: "5e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", CIDR: "10.129.2.0/23"})
-		a := w.agent(1)
-		a.facts.Annotation = annotation("10.129.0.0/23", "10.129.2.0/24", "10.129.4.0/23")
-		a.start()
-		a.see()
-		w.wantRoutes("10.129.0.0/23 → worker-1 *", "10.129.4.0/23 → worker-1 *")
-		a.wantState(false, false)
-		a.wantTold(1, "error could not update route table", "add 10.129.2.0/24", "does it overlap a subnet of the VPC")
-	})
-}
-
-// A full table: a long pause with its own reason, and right when there is room.
-func TestFullTable(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Set(func(k *otctest.Knobs) { k.TableLimit = 3 })
-		for _, d := range []string{"10.131.0.0/23", "10.131.2.0/23", "10.131.4.0/23"} {
-			w.PutRoute(mainTable, stranger("peering", d, "p-1"))
-		}
-		a := w.up(1)
-		w.pass(time.Hour)
-		a.wantState(false, false)
-		a.wantRepeated(1, "error could not update route table", "the route table is full (200 routes)")
-		if got := a.counts.get("routes " + mainTable); got != 3 {
-			t.Errorf("metric: %d routes, want 3", got)
-		}
-		w.DeleteRoute(mainTable, "10.131.4.0/23")
-		w.pass(16 * time.Minute)
 		a.wantState(true, true)
 	})
 }

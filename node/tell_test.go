@@ -1,14 +1,12 @@
 package node
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"otc-route-manager/metrics/status"
 	"otc-route-manager/otc/otctest"
 )
 
@@ -61,88 +59,12 @@ func TestLog(t *testing.T) {
 				t.Errorf("a line does not name the Node: %s%s", l.text, l.more)
 			}
 		}
+		for i, change := range a.Status().Changes { // newest first
+			if want := got[len(got)-1-i]; change.Level+" "+change.Text != want {
+				t.Errorf("the page has %q, want %q", change.Text, want)
+			}
+		}
 		a.wantTold(2, "success", "table="+mainTable, "next_hop="+a.id)
-	})
-}
-
-// The status page has the same, newest first, and no more than twenty.
-func TestRecentChanges(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		for i := range 30 {
-			w.pass(time.Second)
-			a.move(fmt.Sprintf("10.129.%d.0/24", i))
-		}
-		a.see(func(f *Facts) { f.Worker = false })
-		got := a.Status().Changes
-		if len(got) != 20 || !strings.Contains(got[0].Text, "not a worker") || got[0].Level != "warning" || got[1].Level != "success" {
-			t.Errorf("%d changes, the newest: %+v", len(got), got[:2])
-		}
-		if !slices.IsSortedFunc(got, func(x, y status.Change) int { return y.Time.Compare(x.Time) }) {
-			t.Error("not newest first")
-		}
-	})
-}
-
-// A lasting failure is told when it begins and then at most twice an hour,
-// although each answer has another request id; its end is told once.
-func TestLastingFailure(t *testing.T) {
-	const updates = "error could not update route table " + mainTable
-	for _, tt := range []struct {
-		name   string
-		faults []otctest.Fault // alternating
-		told   string
-		kinds  int // of failures, each with its own repeats
-	}{
-		{"forbidden", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 403}}, "error could not update route table " + mainTable + ": vpc update route table: HTTP 403 VPC.2201", 1},
-		{"unavailable", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 503}}, updates, 1},
-		{"no connection", []otctest.Fault{{Op: otctest.OpTableUpdate, Err: errors.New("read tcp 10.0.0.1:40001: connection reset by peer")}}, updates, 1},
-		{"one failure after the other", []otctest.Fault{{Op: otctest.OpTableUpdate, Status: 500}, {Op: otctest.OpTableUpdate, Status: 502}, {Op: otctest.OpTableUpdate, Status: 503}}, updates, 3},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				a := w.up(1)
-				n := 0
-				for i, f := range tt.faults { // in turn
-					f.Times = -1
-					f.Match = func(r otctest.Request) bool {
-						if i == 0 && (f.Op == "" || f.Op == r.Op) {
-							n++
-						}
-						return n%len(tt.faults) == i
-					}
-					w.Fail(f)
-				}
-				a.move("10.129.0.0/23")
-				w.pass(24 * time.Hour)
-				if n := a.lines(tt.told); n < 24 || n > 49*tt.kinds {
-					t.Errorf("told %d times in a day, want at most twice an hour each", n)
-				}
-				if lines, events := a.lines(tt.told), a.events("Warning RouteFailed"); lines != events {
-					t.Errorf("%d lines, but %d Events", lines, events)
-				}
-				if a.lines(tt.told, "next_attempt=") != a.lines(tt.told) {
-					t.Error("a line does not say when the next attempt is due")
-				}
-				w.Heal()
-				w.pass(16 * time.Minute)
-				a.wantTold(1, "success route 10.129.0.0/23 → worker-1 confirmed")
-				a.wantState(true, true)
-			})
-		})
-	}
-}
-
-// A failure that comes back after it was over is a change of state again.
-func TestFailureComesBack(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		for i := range maxRepeats {
-			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 503})
-			a.move([]string{"10.129.0.0/23", "10.128.2.0/23"}[i%2])
-			w.pass(5 * time.Second)
-			a.wantTold(i+1, "error could not update route table")
-		}
 	})
 }
 
@@ -187,7 +109,7 @@ func TestRequestID(t *testing.T) {
 	bubble(t, func(w *world) {
 		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 403, Code: "APIGW.0302", Shape: otctest.ShapeAPIGW})
 		a := w.up(1)
-		a.wantTold(1, "error could not update route table", "request_id=", "code=APIGW.0302")
+		a.wantTold(1, "error could not update route table", "request_id=", "code=APIGW.0302", "next_attempt=")
 		if s := a.Status(); !strings.Contains(s.Line(), "APIGW.0302") || strings.Contains(s.Line(), "request") {
 			t.Errorf("last error: %q", s.Line())
 		}

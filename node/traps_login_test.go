@@ -18,7 +18,15 @@ func loginTraps() []trap {
 		told: []string{"log success route 10.128.2.0/23 → worker-1 confirmed", "event Normal RouteConfirmed", "count call iam login 201 = 1"},
 	}, {
 		name: "trap 2: a wrong password locks the user at the fifth attempt",
-		set:  wrong, run: hours(0.95),
+		set:  wrong,
+		run: func(w *world, a *agent) {
+			for i := range 14 {
+				a.move([]string{"10.129.0.0/23", "10.128.2.0/23"}[i%2])
+				w.pass(time.Minute)
+			}
+			w.wantCallsOf(otctest.OpLogin, 1)
+			w.pass(43 * time.Minute)
+		},
 		calls: "login:401( login:401){3}", state: "not ready",
 		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed … OS_PASSWORD", "status 401", "count call iam login 401 = 4"},
 	}, {
@@ -129,6 +137,11 @@ func tokenTraps() []trap {
 			run:   hours(0.23),
 			calls: "login server get put:401 login put:401( get put:401){3,6}",
 			told:  []string{"log error could not … route table … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 2"}, state: "not ready",
+		}, {
+			name:  "trap 3: a token dies between read and write",
+			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, Code: "VPC.0008"}),
+			table: []string{home}, calls: "login server get put:401 login put get", state: "ready, in sync",
+			told: []string{"count retry relogin = 1", "count pass error = 0"},
 		}, {
 			name: "trap 5: a stale token is refused with 403",
 			set: both(knob(func(k *otctest.Knobs) { k.IAMForbids = true }),

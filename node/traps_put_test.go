@@ -44,6 +44,11 @@ func putTraps() []trap {
 		table: []string{home}, calls: "login server get put:409 get put get", state: "ready, in sync",
 		told: []string{"log success", "count add error = 1", "count modify success = 1", "count pass error = 0"},
 	}, {
+		name:  "trap 23: the destination exists, with another next hop",
+		set:   before(func(w *world) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID)) }),
+		table: []string{home}, calls: "login server get put:400 get put get", state: "ready, in sync",
+		told: []string{"log success", "count modify success = 1", "count pass error = 0"},
+	}, {
 		name: "trap 24: the cloud adds before it deletes, and the destination is to change hands",
 		set: both(knob(func(k *otctest.Knobs) { k.AddFirst = true }),
 			has(otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: otherID, Description: Mark + ": worker-1"})),
@@ -183,13 +188,19 @@ func writerTraps() []trap {
 		w.DeleteRoute(mainTable, "10.128.2.0/23")
 		w.pass(30 * time.Minute)
 	}
+	busy := func(name string, times int, calls string) trap {
+		return trap{
+			name: "trap 30: another writer, 409 " + name, set: fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 409, Code: "VPC.0604", Times: times}), run: hours(0.1),
+			table: []string{home}, calls: "login server" + calls + " get put get", state: "ready, in sync", told: []string{"log success", "count add success = 1"},
+		}
+	}
 	redirects := func(w *world, _ *agent) {
 		w.pass(80 * time.Second)
 		w.AddServer(otctest.Instance{ID: otherID, Name: "appliance", Fixed: []string{"10.20.0.200"}})
 		w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
 		w.pass(30 * time.Minute)
 	}
-	return []trap{{
+	return []trap{busy("once", 1, " get put:409"), busy("three times", 3, "( get put:409){3}"), busy("four times: a pass is given up", 4, "( get put:409){4}"), {
 		name: "trap 30: somebody deletes our route", set: drift(false), run: deletes,
 		calls: first + "( get){1,2}", state: "ready",
 		told: []string{"log warning … drifted: 10.128.2.0/23 is missing (set DRIFT_REPAIR=true", "event Warning RouteDrifted", "status drifted"},

@@ -139,5 +139,10 @@ func tableTraps() []trap {
 		set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusNotFound, Code: "VPC.2808"}),
 		table: []string{home}, calls: "login server get put:404 get put get", state: "ready, in sync",
 		told: []string{"log error could not … route table … VPC.2808", "log success"},
+	}, {
+		name:  "trap 40: a PUT finds a backend gone, which passes (404 VPC.0105)",
+		set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusNotFound, Code: "VPC.0105"}),
+		table: []string{home}, calls: "login server get put:404 get get put get", state: "ready, in sync",
+		told: []string{"log error could not … route table … VPC.0105", "log success"},
 	}}
 }
