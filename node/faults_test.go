@@ -2,8 +2,6 @@ package node
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -55,50 +53,4 @@ func kill(w *world, a *agent, call int, applied bool, do func(*agent)) {
 	w.pass(time.Minute)
 	w.wantRoutes("peering 10.131.0.0/16 → p1", "10.129.0.0/23 → worker-1 *")
 	a.wantState(true, true)
-}
-
-// TestR2: for a cloud that takes five operations a PUT there are never more after
-// it has said so. What is added goes first, and a kill between two PUTs leaves too
-// much rather than too little. (That a PUT names only the Node's own routes, each
-// once, is held by the guard in every test.)
-func TestR2(t *testing.T) {
-	many := func(block int) (out []string) {
-		for i := range 6 {
-			out = append(out, fmt.Sprintf("10.%d.%d.0/23", block, 2*i))
-		}
-		return out
-	}
-	bubble(t, func(w *world) {
-		w.Set(func(k *otctest.Knobs) { k.MaxRoutesPerRequest = 5 })
-		a := w.agent(1)
-		a.facts.Annotation = annotation(many(130)...)
-		a.start()
-		a.see()
-		if got := len(w.Routes(mainTable)); got != 6 {
-			t.Fatalf("%d routes, want 6", got)
-		}
-		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, After: 2, Hang: true, Applied: true}) // the whole, a part, then this
-		a.move(many(129)...)
-		if got := len(w.Routes(mainTable)); got < 6 {
-			t.Errorf("only %d routes in the middle of a move", got)
-		}
-		a.restart()
-		w.pass(time.Minute)
-		var want []string
-		for _, p := range many(129) {
-			want = append(want, p+" → worker-1 *")
-		}
-		w.wantRoutes(want...)
-		puts := w.puts()
-		for _, r := range w.Requests() {
-			if r.Op != otctest.OpTableUpdate {
-				continue
-			}
-			if n := strings.Count(puts[0], ",") + 1; n > 5 && r.Status != http.StatusBadRequest {
-				t.Errorf("%d operations in a PUT: %s", n, puts[0])
-			}
-			puts = puts[1:]
-		}
-		a.wantState(true, true)
-	})
 }

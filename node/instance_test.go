@@ -1,13 +1,13 @@
 package node
 
 import (
+	"context"
 	"errors"
-	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
+	"otc-route-manager/otc"
 	"otc-route-manager/otc/otctest"
 )
 
@@ -28,8 +28,9 @@ type search struct {
 	providerID, systemID string
 	address              string // "": 10.20.0.11
 	servers              servers
-	want                 string // instance; "": none
-	calls                string // after the login
+	fault                otctest.Fault // of the read by id, once
+	want                 string        // instance; "": none
+	calls                string        // after the login
 	told                 string
 }
 
@@ -42,6 +43,9 @@ func (tt search) run(w *world) {
 	a.facts.ProviderID, a.facts.SystemUUID = tt.providerID, tt.systemID
 	if tt.address != "" {
 		a.facts.Addresses = []netip.Addr{netip.MustParseAddr(tt.address)}
+	}
+	if tt.fault.Op = otctest.OpServerGet; tt.fault.Status > 0 {
+		w.Fail(tt.fault)
 	}
 	a.start()
 	a.see()
@@ -66,6 +70,9 @@ func TestInstance(t *testing.T) {
 		{name: "providerID first", providerID: "openstack:///" + me, systemID: twin, servers: servers{right}, want: me, calls: "server"},
 		{name: "providerID with a region", providerID: "openstack://eu-de/" + me, servers: servers{right}, want: me, calls: "server"},
 		{name: "bare providerID in upper case", providerID: strings.ToUpper(me), servers: servers{right}, want: me, calls: "server"},
+		{name: "without the permission to read by id the list serves", providerID: me, servers: servers{right}, fault: otctest.Fault{Status: 403, Code: "Pdp.0001"}, want: me, calls: "server:403 servers"},
+		{name: "any other failure ends it", providerID: gone, systemID: me, servers: servers{right}, fault: otctest.Fault{Status: 400, Code: "Ecs.0005"}, calls: "server:400", told: "Ecs.0005"},
+		{name: "the gateway's 404 speaks of the URL", providerID: gone, systemID: me, servers: servers{right}, fault: otctest.Fault{Status: 404, Code: "APIGW.0101"}, calls: "server:404", told: "APIGW.0101"},
 		{name: "systemUUID second", systemID: me, servers: servers{right}, want: me, calls: "server"},
 		{name: "systemUUID in upper case", systemID: strings.ToUpper(me), servers: servers{right}, want: me, calls: "server"},
 		{name: "systemUUID byte-swapped", systemID: swapped(me), servers: servers{right}, want: me, calls: "server:404 server"},
@@ -95,46 +102,29 @@ func TestInstance(t *testing.T) {
 
 const otherVPC = "11111111-61b8-4e3f-8a25-7c0e9b14d6f1"
 
-// Without the permission to read a server by id the list by address serves.
-func TestInstanceWithoutShowServer(t *testing.T) {
-	for name, denial := range map[string]otctest.Denial{"policy": otctest.DenyPolicy, "nova": otctest.DenyNova} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(w *world) {
-				w.Set(func(k *otctest.Knobs) { k.Deny = map[string]otctest.Denial{"ecs:cloudServers:showServer": denial} })
-				a := w.up(1)
-				w.wantCalls("login server:403 servers get put get")
-				a.wantState(true, true)
-			})
-		})
+// A oneTable is a cloud that shows a route table of some VPC.
+type oneTable struct {
+	Cloud
+	vpc string
+}
+
+func (c oneTable) RouteTable(_ context.Context, id string) (otc.RouteTable, error) {
+	return otc.RouteTable{ID: id, VPCID: c.vpc}, nil
+}
+
+// TestVPC: a route to a server of another VPC would be accepted and useless; a VPC
+// that is not known is no other one.
+func TestVPC(t *testing.T) {
+	for _, tt := range []struct {
+		server, table string
+		other         bool
+	}{{"a", "a", false}, {"a", "b", true}, {"", "b", false}, {"a", "", false}, {"", "", false}} {
+		e := env{cloud: oneTable{vpc: tt.table}, cfg: &Config{}}
+		err := (&table{id: mainTable}).read(t.Context(), e, target{server: otc.Server{ID: ecsID(1), VPCID: tt.server}}, &outcome{})
+		if errors.Is(err, errOtherVPC) != tt.other || !tt.other && err != nil {
+			t.Errorf("a server of VPC %q, a table of %q: %v", tt.server, tt.table, err)
+		}
 	}
-}
-
-// Any failure but "gone" and "forbidden" ends the attempt: the next kind of hint
-// might name another server.
-func TestInstanceLookupEndsOnOtherErrors(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		a.facts.ProviderID = gone
-		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusBadRequest, Code: "Ecs.0005"})
-		a.start()
-		a.see()
-		w.wantCalls("login server:400")
-		a.wantState(false, false)
-		w.pass(2 * time.Minute) // hopeless: a minute at most
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-	})
-}
-
-// The gateway's 404 speaks of the URL, not of the server.
-func TestInstanceGatewayNotFound(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		a.facts.SystemUUID = twin // would be the next to ask
-		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Status: http.StatusNotFound, Code: "APIGW.0101"})
-		a.start()
-		a.see()
-		w.wantCalls("login server:404")
-	})
 }
 
 // TestR8WhileNotFound: what may name the instance counts, nothing else does.

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -19,7 +18,7 @@ func (w *world) until(d time.Duration) {
 }
 
 // TestWeek is seven days of one worker: tokens run out, the cloud is away for an
-// hour, the API server for another, there is throttling, and the subnets move.
+// hour, and the subnets move.
 func TestWeek(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.up(1)
@@ -36,12 +35,6 @@ func TestWeek(t *testing.T) {
 
 		w.until(2*day + 6*time.Hour)
 		w.outage(a, time.Hour)
-
-		w.until(3 * day)
-		w.throttle(a)
-
-		w.until(4*day + 3*time.Hour)
-		w.noNews(a, time.Hour)
 
 		w.until(5 * day)
 		w.Reset()
@@ -115,33 +108,5 @@ func (w *world) outage(a *agent, d time.Duration) {
 	w.Reset()
 	w.pass(5 * time.Minute)
 	w.wantRoutes("10.128.10.0/23 → worker-1 *")
-	a.wantState(true, true)
-}
-
-// throttle has others use up the user's budget while the subnet moves.
-func (w *world) throttle(a *agent) {
-	w.Set(func(k *otctest.Knobs) {
-		k.Requests, k.RetryAfter = otctest.Limit{N: 10, Per: 5 * time.Minute}, otctest.RetryAfterDate
-	})
-	w.Fail(otctest.Fault{Status: http.StatusTooManyRequests, Times: 3})
-	w.Fail(otctest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"240"}}, Times: 3})
-	w.Reset()
-	a.move("10.128.12.0/23")
-	w.pass(time.Hour)
-	w.wantRoutes("10.128.12.0/23 → worker-1 *")
-	a.wantState(true, true)
-	if n := w.Count(""); n > 6+3+5+1 {
-		w.t.Errorf("%d calls while throttled", n)
-	}
-	w.Set(func(k *otctest.Knobs) { k.Requests = otctest.Limit{} })
-}
-
-// noNews is an outage of the API server: no news, and then the same again.
-func (w *world) noNews(a *agent, d time.Duration) {
-	w.Reset()
-	a.kube.set(true, fmt.Errorf("connection refused"))
-	w.pass(d)
-	a.see() // the watch is back and tells what is known
-	w.wantQuiet(d)
 	a.wantState(true, true)
 }
