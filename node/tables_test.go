@@ -150,7 +150,7 @@ func TestRouteLimit(t *testing.T) {
 					}
 				})
 				for i := range tt.routes {
-					w.PutRoute(mainTable, stranger("peering", fmt.Sprintf("10.130.%d.0/24", i), "p-1"))
+					w.PutRoute(mainTable, foreignRoute("peering", fmt.Sprintf("10.130.%d.0/24", i), "p-1"))
 				}
 				a := w.up(1)
 				w.pass(36 * time.Hour)
