@@ -39,6 +39,9 @@ func (r *Reconciler) turnFrom(before intent, at time.Time) {
 	if !same {
 		r.changedAt = at
 	}
+	if before.phase == skipped { // somebody else may have had the subnets meanwhile
+		r.forgetTables()
+	}
 	switch {
 	case r.instance.found && r.intent.routes():
 		r.aimAt(r.intent.wanted, at)
@@ -61,8 +64,11 @@ func (r *Reconciler) announce(n notice) {
 // instance. Only the instance whose routes may have to be removed stays known.
 func (r *Reconciler) forget() {
 	r.instance = locator{server: r.instance.server}
-	r.tables, r.aim = newTables(r.cfg.Tables), target{}
+	r.forgetTables()
 }
+
+// forgetTables drops what was seen of the tables.
+func (r *Reconciler) forgetTables() { r.tables, r.aim = newTables(r.cfg.Tables), target{} }
 
 // aimAt makes the tables due if they are to show something else than so far.
 func (r *Reconciler) aimAt(wanted []netip.Prefix, at time.Time) {
