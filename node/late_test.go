@@ -16,6 +16,10 @@ import (
 // one of its routes: a late PUT comes within 60 s, the last read after 75 s.
 const longestLie = 90 * time.Second
 
+// maxAge is how old a read may be when the PUT that rests on it is sent: executed
+// 60 s later, that still comes before whoever has the route since reads it after 75 s.
+const maxAge = 12 * time.Second
+
 // late has the next PUT of a worker executed so long after it was sent. Its client
 // hears nothing and gives up.
 func (w *world) late(a *agent, d time.Duration) {
@@ -165,6 +169,20 @@ func lateStories() []lateStory {
 			w.live(time.Minute)
 			a.move("10.128.2.0/23")
 		}, []string{home, neighbor}},
+		{"handed over while the PUT waits for a login, and then comes late", func(w *world, a, b *agent) {
+			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, After: 1})
+			w.Fail(otctest.Fault{Op: otctest.OpLogin, Delay: 19 * time.Second})
+			w.waits(a, b)
+		}, []string{home, neighbor, shared + " → worker-2 *"}},
+		{"handed over while the PUT waits for the ECS service, and then comes late", func(w *world, a, b *agent) {
+			w.AddServer(server(otherID, "appliance", "10.20.0.99"))
+			a.move("10.128.2.0/23", "10.128.14.0/23")
+			w.PutRoute(mainTable, foreignRoute("ecs", "10.128.14.0/23", otherID))
+			w.Fail(otctest.Fault{Op: otctest.OpServerGet, Delay: 19 * time.Second, Times: -1})
+			w.waits(a, b, "10.128.14.0/23")
+			a.move("10.128.2.0/23")
+			w.DeleteRoute(mainTable, "10.128.14.0/23")
+		}, []string{home, neighbor, shared + " → worker-2 *"}},
 		{"killed in the middle of a PUT that comes late, started with the subnet of before", func(w *world, a, _ *agent) {
 			w.late(a, time.Minute)
 			a.move("10.129.8.0/23")
@@ -175,6 +193,18 @@ func lateStories() []lateStory {
 			a.see()
 		}, []string{home, neighbor}},
 	}
+}
+
+// waits is worker-1 giving up a subnet by a PUT that is held up before it is sent, and
+// executed a minute late; worker-2 gets it a second after worker-1 has read the table.
+func (w *world) waits(a, b *agent, others ...string) {
+	a.move(append(others, "10.128.2.0/23", shared)...)
+	w.live(2 * time.Minute)
+	w.late(a, time.Minute)
+	a.show(func(f *Facts) { f.Annotation = annotation(append(others, "10.128.2.0/23")...) })
+	w.pass(time.Second)
+	b.move("10.128.4.0/23", shared)
+	w.live(5 * time.Minute)
 }
 
 // handedOver is worker-1 giving up a subnet that worker-2 gets in the same instant;

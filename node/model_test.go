@@ -222,7 +222,7 @@ func (m *model) begin() {
 		w := &actor{agent: m.agent(n+1, tables, func(c *Config) {
 			c.DriftInterval, c.DriftRepair, c.OrphanCleanup, c.StartupJitter = m.drift, m.repair, m.orphans, time.Second
 		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}, lying: map[string]time.Time{}, gaveUp: map[netip.Prefix]time.Time{}, confirmed: map[string]time.Time{}}
-		w.wire = &tap{m: m, w: w, read: map[string][]byte{}, fresh: map[string]time.Time{}}
+		w.wire = &tap{m: m, w: w, read: map[string][]byte{}, fresh: map[string]time.Time{}, since: map[string]time.Time{}}
 		m.forget(w)
 		m.take(w, subnetOf(n+1))
 		w.wants = w.has

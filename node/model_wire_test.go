@@ -22,6 +22,7 @@ type tap struct {
 	w     *actor
 	read  map[string][]byte    // the last GET's body, by table
 	fresh map[string]time.Time // when it was read; zero: before the last PUT
+	since map[string]time.Time // when it was read
 }
 
 func (t *tap) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -68,7 +69,7 @@ func (t *tap) reads(table string, resp *http.Response) bool {
 	}
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()
-	t.read[table], t.fresh[table] = body, time.Now()
+	t.read[table], t.fresh[table], t.since[table] = body, time.Now(), time.Now()
 	missing := func(p netip.Prefix) bool {
 		return !bytes.Contains(body, fmt.Appendf(nil, `"destination":%q,"nexthop":%q`, p, t.w.id))
 	}
@@ -101,7 +102,7 @@ func (t *tap) sends(table string, body []byte) {
 	}
 }
 
-// judge checks a PUT against R1, R2, R3 and R11. The model is locked.
+// judge checks a PUT against R1, R2, R3, R6 and R11. The model is locked.
 func (t *tap) judge(table string, body []byte) {
 	var put order
 	var got struct {
@@ -137,6 +138,9 @@ func (t *tap) judge(table string, body []byte) {
 		if known[r.Destination].Type != "ecs" {
 			fault("R3", r)
 		}
+	}
+	if age := time.Since(t.since[table]); age > maxAge {
+		t.m.note("R6: %s sent %s, %v after its read", t.w.name, body, age)
 	}
 	orphans := 0
 	for _, r := range ops.Del {
