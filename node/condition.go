@@ -91,6 +91,7 @@ type outcome struct {
 	accepted otc.Changes // by the cloud
 	rejected otc.Changes // not accepted
 	maybe    bool        // something was sent and not answered
+	readAt   time.Time   // when the table was last read
 	cut      bool        // the pass was ended for something newer, or for the process's end
 	err      error
 }

@@ -16,9 +16,9 @@ import (
 // one of its routes: a late PUT comes within 60 s, the last read after 75 s.
 const longestLie = 90 * time.Second
 
-// maxAge is how old a read may be when the PUT that rests on it is sent: executed
+// oldestRead is how old a read may be when the PUT that rests on it is sent: executed
 // 60 s later, that still comes before whoever has the route since reads it after 75 s.
-const maxAge = 12 * time.Second
+const oldestRead = 12 * time.Second
 
 // late has the next PUT of a worker executed so long after it was sent. Its client
 // hears nothing and gives up.

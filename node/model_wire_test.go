@@ -139,7 +139,7 @@ func (t *tap) judge(table string, body []byte) {
 			fault("R3", r)
 		}
 	}
-	if age := time.Since(t.since[table]); age > maxAge {
+	if age := time.Since(t.since[table]); age > oldestRead {
 		t.m.note("R6: %s sent %s, %v after its read", t.w.name, body, age)
 	}
 	orphans := 0

@@ -13,6 +13,11 @@ import (
 	"otc-route-manager/otc"
 )
 
+// maxAge is how old a read may be that a PUT rests on: executed 60 s late, the PUT
+// still comes before whoever has the route since reads it for the last time, 75 s
+// after the confirmation.
+const maxAge = 10 * time.Second
+
 // Errors of a pass over one table.
 var (
 	errOtherVPC = errors.New("the route table belongs to another VPC than the instance")
@@ -80,6 +85,8 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 		return step{err: wait(ctx, s.wait)}
 	case s.put != nil && e.stale():
 		return step{err: errStale}
+	case s.put != nil && time.Since(o.readAt) > maxAge:
+		return step{}
 	case s.put != nil:
 		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, t.id, s.put))
 	}
@@ -92,6 +99,7 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 // read reads the table and plans.
 func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	view, err := e.cloud.RouteTable(ctx, t.id)
+	o.readAt = time.Now()
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type call struct {
 	method, url        string
 	body               []byte
 	secrets            []Secret // must not come back in an error
+	began              time.Time
 	answer             answer
 }
 
