@@ -104,7 +104,8 @@ func BenchmarkReconcile(b *testing.B) {
 	}
 	cloud.SetRoutes(otctest.TableID, routes...)
 	obs := &finished{Observer: newCounts(), done: make(chan struct{}, 1)}
-	r := New(benchClient(cloud), &kubeAPI{exists: true}, obs, nil, Config{NodeName: "worker-1", Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}})
+	client := otc.New(cloudConfig(otctest.User, func() any { return otctest.Password }, cloud), nil)
+	r := New(client, &kubeAPI{exists: true}, obs, nil, Config{NodeName: "worker-1", Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}})
 	go r.Run(b.Context())
 	facts := [2]Facts{}
 	for i := range facts {
@@ -125,14 +126,6 @@ type finished struct {
 }
 
 func (f *finished) AnnotationToRoute(time.Duration) { f.done <- struct{}{} }
-
-func benchClient(cloud *otctest.Server) *otc.Client {
-	return otc.New(otc.Config{
-		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-		Credentials: func() (string, otc.Secret, error) { return otctest.User, otc.NewSecret(otctest.Password), nil },
-		Allowed:     []netip.Prefix{clusterRange()}, Transport: cloud,
-	}, nil)
-}
 
 // largeNode is a Node as a cluster has it.
 func largeNode() *corev1.Node {

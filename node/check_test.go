@@ -42,11 +42,8 @@ func newTrial() *trial {
 	c.node.Spec.ProviderID = "openstack:///" + ecsID(1)
 	c.node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: addrOf(1).String()}}
 	c.cfg = Config{NodeName: "worker-1", Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}}
-	c.otc = otc.Config{
-		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-		Credentials: func() (string, otc.Secret, error) { return otctest.User, otc.NewSecret(otctest.Password), nil },
-		Allowed:     c.cfg.Ranges, Transport: c.Server, OneLogin: true,
-	}
+	c.otc = cloudConfig(otctest.User, func() any { return otctest.Password }, c.Server)
+	c.otc.OneLogin = true
 	return c
 }
 

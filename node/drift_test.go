@@ -1,7 +1,6 @@
 package node
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -73,45 +72,10 @@ func TestDrift(t *testing.T) {
 					a.wantTold(1, "warning", tt.told)
 					w.wantPuts()
 					w.wantRoutes(tt.table...)
-					a.move("10.130.0.0/23") // a new value is always written
-					w.wantRoutes(append(others(tt.table), "10.130.0.0/23 → worker-1 *")...)
-					a.wantState(true, true)
 				})
 			})
 		}
 	}
-}
-
-// others returns the routes that are not worker-1's.
-func others(table []string) (out []string) {
-	for _, route := range table {
-		if !strings.Contains(route, "worker-1") {
-			out = append(out, route)
-		}
-	}
-	return out
-}
-
-// TestR3LivingClaimant: a confirmed route that now points to another living
-// instance is a conflict, not a drift to repair.
-func TestR3LivingClaimant(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.AddServer(server(otherID, "a living one", "10.20.0.200"))
-		a := w.up(1, func(c *Config) { c.DriftRepair = true })
-		w.Reset()
-		w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
-		w.pass(24 * time.Hour)
-		w.wantPuts()
-		w.wantRoutes("10.128.2.0/23 → " + otherID)
-		a.wantState(false, false)
-		if _, conflicts, drift := a.counts.state(); conflicts != 1 || drift != 0 {
-			t.Errorf("%d conflicts, drift %d", conflicts, drift)
-		}
-		w.DeleteServer(otherID) // dead, so there is only one claimant left
-		w.pass(16 * time.Minute)
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-		a.wantState(true, true)
-	})
 }
 
 // Any other answer than "there is no such server" leaves it alive.

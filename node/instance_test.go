@@ -173,9 +173,3 @@ func TestLateProviderID(t *testing.T) {
 		}
 	})
 }
-
-func TestNoInstanceIsItsOwnError(t *testing.T) {
-	if _, err := findInstance(t.Context(), nil, Facts{}); !errors.Is(err, ErrNoInstance) || !hopeless(err) {
-		t.Errorf("got %v, want %v, and no hope", err, ErrNoInstance)
-	}
-}

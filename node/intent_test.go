@@ -93,6 +93,7 @@ func TestIntent(t *testing.T) {
 
 		{"", "A", "routed" + runsA, hasA},
 		{"A", "A", "routed" + runsA, nothing},
+		{"A B", "B A B", "routed 10.128.2.0/23, 10.129.0.0/23 runs", nothing},
 		{"A", "B", "routed 10.129.0.0/23 runs", nothing},
 		{"A", "A B", "routed 10.128.2.0/23, 10.129.0.0/23 runs", nothing},
 		{"A", "A X", "routed" + runsA, nothing + "outside 172.16.0.0/24"},

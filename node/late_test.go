@@ -296,3 +296,15 @@ func TestLateWriteMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// A settling read that hangs does not put off its end: what it could not see is not
+// said for longer than that.
+func TestSettlingReadHangs(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.pass(lastSettling - time.Second)
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Hang: true, Times: -1})
+		w.pass(longestLie - lastSettling + 2*time.Second)
+		a.wantState(true, false)
+	})
+}

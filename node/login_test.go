@@ -1,34 +1,12 @@
 package node
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"otc-route-manager/otc/otctest"
 )
-
-// TestR7Reuse: a token is used for half of its life at least, and never after its end.
-func TestR7Reuse(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		w.pass(11*time.Hour + 30*time.Minute)
-		if n := w.Count(otctest.OpLogin); n != 1 {
-			t.Errorf("%d logins in the first half of a token's life, want 1", n)
-		}
-		w.pass(9 * 24 * time.Hour)
-		if n := w.Count(otctest.OpLogin); n < 10 || n > 20 {
-			t.Errorf("%d logins in nine days and a half, want 10 to 20", n)
-		}
-		for _, r := range w.Requests() {
-			if r.Status == http.StatusUnauthorized {
-				t.Fatalf("a token was used after its end: %s at %v", r.Op, r.Time)
-			}
-		}
-		a.wantState(true, true)
-	})
-}
 
 // A rotated password that nobody told us: the routes stay confirmed, one attempt
 // is made, and the new password is picked up, although another table has a failure
@@ -78,21 +56,5 @@ func TestR9(t *testing.T) {
 		w.pass(time.Hour)
 		a.wantState(true, true)
 		a.wantTold(1, "X.2", "[redacted]")
-	})
-}
-
-// A redirect would carry the token to wherever it points.
-func TestR9Redirect(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 307, Header: http.Header{"Location": {"https://elsewhere.test/"}}})
-		w.Fail(otctest.Fault{Op: otctest.OpLogin, Status: 302, Header: http.Header{"Location": {"https://elsewhere.test/"}}})
-		a := w.up(1)
-		w.pass(time.Hour)
-		for _, r := range w.Requests() {
-			if !strings.HasSuffix(r.Host, ".eu-de.otc.test") {
-				t.Errorf("a request went to %s", r.Host)
-			}
-		}
-		a.wantState(true, true)
 	})
 }

@@ -120,49 +120,26 @@ func TestWedged(t *testing.T) {
 	}
 }
 
-// A muteKube takes no Events: whoever writes one waits.
-type muteKube struct {
-	*kubeAPI
-	release chan struct{}
-}
-
-func (k muteKube) Event(warning bool, reason, message string) {
-	if reason == "AnnotationInvalid" {
-		<-k.release
-	}
-	k.kubeAPI.Event(warning, reason, message)
-}
-
 // TestWedgedBetween: a worker that does not come to a due attempt is not alive.
 func TestWedgedBetween(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.agent(1)
-		mute := muteKube{a.kube, make(chan struct{})}
-		ctx, stop := context.WithCancel(w.t.Context())
-		r := New(a.client(nil), mute, a.counts, NewRecorder(nil, mute.Event), a.cfg)
-		done := make(chan struct{})
-		go func() { r.Run(ctx); close(done) }()
-		f := a.facts
-		r.Observe(&f)
-		w.pass(time.Second)
-		bad := f
-		bad.Annotation = "{"
-		r.Observe(&bad)
-		w.pass(18 * time.Minute) // the next look was due by then at the latest
-		if err := r.Alive(); err != nil && !r.due.Before(time.Now().Add(-stuckAfter)) {
+		a.kube.hold = make(chan struct{})
+		a.start()
+		a.see()
+		w.pass(80 * time.Second)
+		a.annotate("{")
+		w.pass(20 * time.Minute) // the next read was due 2 to 8 minutes ago
+		if err := a.Alive(); err != nil {
 			t.Errorf("too early: %v", err)
 		}
-		w.pass(11 * time.Minute)
-		if r.Alive() == nil {
+		w.pass(8 * time.Minute)
+		if a.Alive() == nil {
 			t.Error("a worker that does not come to its work is alive")
 		}
-		close(mute.release)
+		close(a.kube.hold)
 		w.pass(time.Minute)
-		if err := r.Alive(); err != nil {
-			t.Errorf("after it: %v", err)
-		}
-		stop()
-		<-done
+		a.wantState(true, false)
 	})
 }
 

@@ -30,15 +30,21 @@ func TestCosts(t *testing.T) {
 			step("already right", 2+tables)
 			a.see()
 			step("nothing changed", 0)
+			a.see(func(f *Facts) { f.Worker = false })
+			a.wantState(true, false)
+			a.see(func(f *Facts) {
+				f.Worker, f.Annotation = true, `{"default":["10.129.1.7/23","10.129.0.0/23"],"blue":"10.60.3.0/24"}`
+			})
+			step("no worker for a while, and the same subnet in other words", tables)
 			for _, id := range a.cfg.Tables {
 				w.wantTable(id, "10.129.0.0/23 → worker-1 *")
 			}
 			a.wantState(true, true)
-			if len(a.counts.took) != 3 || a.counts.took[0] != 0 {
-				t.Errorf("annotation to route: %v, want three values", a.counts.took)
+			if len(a.counts.took) != 4 || a.counts.took[0] != 0 {
+				t.Errorf("annotation to route: %v, want four values", a.counts.took)
 			}
-			if got := a.counts.get("pass success"); got != 3 {
-				t.Errorf("got %d passes, want 3", got)
+			if ok, skipped := a.counts.get("pass success"), a.counts.get("pass skipped"); ok != 4 || skipped != 1 {
+				t.Errorf("got %d passes and %d skipped, want 4 and 1", ok, skipped)
 			}
 			if got := []int{a.counts.get("add success"), a.counts.get("delete success"), a.counts.get("modify success")}; got[0] != 2*tables || got[1] != tables || got[2] != 0 {
 				t.Errorf("%d tables: added, deleted, modified %d", tables, got)

@@ -19,7 +19,8 @@ type kubeAPI struct {
 	exists bool
 	err    error
 	asked  int
-	events []string // "Warning RouteConflict message"
+	events []string      // "Warning RouteConflict message"
+	hold   chan struct{} // whoever writes AnnotationInvalid waits for this; nil: nobody
 }
 
 func (k *kubeAPI) set(exists bool, err error) {
@@ -45,6 +46,9 @@ func (k *kubeAPI) NodeExists(_ context.Context, name string) (bool, error) {
 }
 
 func (k *kubeAPI) Event(warning bool, reason, message string) {
+	if k.hold != nil && reason == annotationInvalid {
+		<-k.hold
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	kind := "Normal"

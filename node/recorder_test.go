@@ -62,16 +62,17 @@ func TestRecorder(t *testing.T) {
 	}
 }
 
-// TestRecorderForgets: what has not come for half an hour costs no memory.
+// TestRecorderForgets: what has not come for half an hour costs no memory. A text is
+// one line, whoever wrote it.
 func TestRecorderForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := NewRecorder(nil, nil)
 		for i := range 1000 {
-			rec.failure("table", "", "could not", fmt.Errorf("reason %d", i), 0)
+			rec.failure("table", "", "could not", fmt.Errorf("reason\r\n %d", i), 0)
 			time.Sleep(time.Minute)
 		}
-		if n, changes := len(rec.topics["table"].tallies), len(rec.recent()); n > 30 || changes != keepChanges {
-			t.Errorf("%d keys of a topic and %d changes, want 30 and %d at most", n, changes, keepChanges)
+		if n, changes := len(rec.topics["table"].tallies), rec.recent(); n > 30 || len(changes) != keepChanges || changes[0].Text != "could not: reason 999" {
+			t.Errorf("%d keys of a topic and %d changes, want 30 and %d at most, and the newest in one line: %q", n, len(changes), keepChanges, changes[0].Text)
 		}
 	})
 }

@@ -68,50 +68,6 @@ func TestOneTableFails(t *testing.T) {
 	}
 }
 
-// dualStack is an option: CLUSTER_CIDR has an IPv6 range.
-func dualStack(c *Config) { c.Ranges = prefixes("10.128.0.0/14", "fd01::/48") }
-
-func TestDualStack(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Set(func(k *otctest.Knobs) { k.Respell = otctest.LongForm })
-		a := w.agent(1, dualStack)
-		a.facts.Annotation = annotation("FD01:0:0:7:0::1/64", "10.128.2.0/23")
-		a.start()
-		a.see()
-		w.wantPuts("add 10.128.2.0/23, add fd01:0:0:7::/64")
-		w.wantRoutes("10.128.2.0/23 → worker-1 *", otctest.LongForm("fd01:0:0:7::/64")+" → worker-1 *")
-		a.wantState(true, true)
-		a.restart()
-		a.move("10.128.2.0/23", "fd01:0:0:7::/64")
-		a.wantState(true, true)
-		a.move("10.128.2.0/23") // switched off
-		w.wantPuts("add 10.128.2.0/23, add fd01:0:0:7::/64", "del "+otctest.LongForm("fd01:0:0:7::/64"))
-		w.wantRoutes("10.128.2.0/23 → worker-1 *")
-	})
-}
-
-// A table that refuses IPv6 costs the IPv4 route nothing, not in a move either.
-func TestIPv6RefusedByOneTable(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = map[string]bool{tableID(2): true} })
-		a := w.agent(1, w.tables(2), dualStack)
-		a.facts.Annotation = annotation("10.128.2.0/23", "fd01:0:0:7::/64")
-		a.start()
-		a.see()
-		w.wantRoutes("10.128.2.0/23 → worker-1 *", "fd01:0:0:7::/64 → worker-1 *")
-		w.wantTable(tableID(2), "10.128.2.0/23 → worker-1 *")
-		a.wantState(false, false)
-		a.wantTold(1, "error could not update route table "+tableID(2), "add fd01:0:0:7::/64", "IPv6")
-		a.move("10.129.0.0/23", "fd01:0:0:8::/64")
-		w.wantRoutes("10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
-		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *")
-		w.Set(func(k *otctest.Knobs) { k.RefuseIPv6 = nil })
-		w.pass(16 * time.Minute)
-		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *", "fd01:0:0:8::/64 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
 // A table that hangs does not hold up what the other gets for a newer annotation.
 func TestNewsDoNotWaitForATableThatHangs(t *testing.T) {
 	bubble(t, func(w *world) {

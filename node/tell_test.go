@@ -115,18 +115,3 @@ func TestRequestID(t *testing.T) {
 		}
 	})
 }
-
-// What strangers write stays on one line.
-func TestOneLine(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.up(1)
-		a.annotate("{\n❌ Error: forged\n}")
-		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 400, Body: []byte("first\r\nsecond")})
-		a.move("10.129.0.0/23")
-		for _, l := range a.told.all() {
-			if strings.ContainsAny(l.text, "\r\n") {
-				t.Errorf("more than one line: %q", l.text)
-			}
-		}
-	})
-}

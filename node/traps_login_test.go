@@ -80,9 +80,7 @@ func (w *world) lock() {
 
 // login logs somebody in who is no worker.
 func (w *world) login(user, password string) error {
-	c := otc.New(otc.Config{AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-		Credentials: func() (string, otc.Secret, error) { return user, otc.NewSecret(password), nil }, Transport: w.Server}, nil)
-	_, _, _, err := c.Login(w.t.Context())
+	_, _, _, err := otc.New(cloudConfig(user, func() any { return password }, w.Server), nil).Login(w.t.Context())
 	return err
 }
 

@@ -213,6 +213,15 @@ func writerTraps() []trap {
 		table: []string{"10.128.2.0/23 → " + otherID}, calls: first + "( get server){1,2}", state: "not ready",
 		told: []string{"log error … somebody else … " + otherID, "event Warning RouteConflict", "status conflict"},
 	}, {
+		name: "trap 30: the other server dies, so there is one claimant left", set: drift(false),
+		run: func(w *world, a *agent) {
+			redirects(w, a)
+			w.DeleteServer(otherID)
+			w.pass(18 * time.Minute)
+		},
+		table: []string{home}, calls: first + " get server( get server)? get server:404 server put get", state: "ready, in sync",
+		told: []string{"event Warning RouteConflict", "count modify success = 1"},
+	}, {
 		name: "trap 30: somebody changes the table between our read and our write",
 		set: func(w *world, _ *agent) {
 			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Delay: time.Millisecond,

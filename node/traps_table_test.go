@@ -3,6 +3,7 @@ package node
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"otc-route-manager/otc/otctest"
@@ -52,6 +53,11 @@ func readTraps() []trap {
 		run:   both(hours(0.01), moves("10.128.8.0/23")),
 		table: []string{"10.128.8.0/23 → worker-1 *"}, calls: "login server get put( get){4,6} get put( get){3,4}", state: "ready, in sync",
 		told: []string{"log success … removed 10.128.2.0/23", "event Normal RouteMoved", "count pass error = 0"},
+	}, {
+		name:  "trap 32: a move that only a later pass sees",
+		run:   both(hours(0.1), stale(20*time.Second), moves("10.128.8.0/23")),
+		table: []string{"10.128.8.0/23 → worker-1 *"}, calls: first + " get put( get){4}(( get put:400)+( get)*)+", state: "ready, in sync",
+		told: []string{"log error … accepted, but the route table does not show it", "log success … removed 10.128.2.0/23", "event Normal RouteMoved"},
 	}}
 }
 
@@ -95,15 +101,31 @@ func viewTraps() []trap {
 	}}
 }
 
-// foreignTraps are about routes in the way.
+// foreignTraps are about routes in the way: they stay as they are, and ours comes
+// when they are gone.
 func foreignTraps() []trap {
 	var list []trap
-	for _, kind := range []string{"vpn", "dc", "egw", "nat", "peering", "er", "vip", "cc"} {
+	for _, kind := range []string{"vpn", "dc", "egw", "nat", "peering", "er", "vip", "cc", "eni", "subeni", "local", "something new"} {
 		list = append(list, trap{
-			name:  "trap 36: a route of type " + kind + " is where ours should be",
-			set:   both(has(foreignRoute(kind, "10.128.2.0/23", natID)), func(_ *world, a *agent) { a.facts.Annotation = annotation("10.128.2.0/23", "10.128.8.0/23") }),
-			table: []string{kind + " 10.128.2.0/23 → " + natID, "10.128.8.0/23 → worker-1 *"}, calls: first + "( get){3,5}", state: "not ready",
-			told: []string{"log error … somebody else … " + kind + " route 10.128.2.0/23", "event Warning RouteConflict … " + natID, "status conflict"},
+			name: "trap 36: a route of type " + kind + " is where ours should be",
+			set: both(has(otctest.Route{Type: kind, Destination: "10.128.2.0/23", NextHop: natID, Description: lost}),
+				func(_ *world, a *agent) {
+					a.cfg.DriftRepair, a.facts.Annotation = true, annotation("10.128.2.0/23", "10.128.8.0/23")
+				}),
+			run: func(w *world, a *agent) {
+				before := w.Routes(mainTable)[0]
+				w.pass(time.Hour)
+				w.wantRoutes(kind+" 10.128.2.0/23 → "+natID, "10.128.8.0/23 → worker-1 *")
+				a.wantState(false, false)
+				if _, conflicts, drift := a.counts.state(); conflicts != 1 || drift != 0 || !slices.Contains(w.Routes(mainTable), before) {
+					w.t.Errorf("%d conflicts, drift %d, %+v", conflicts, drift, w.Routes(mainTable))
+				}
+				w.DeleteRoute(mainTable, "10.128.2.0/23")
+				w.pass(16 * time.Minute)
+			},
+			table: []string{home, "10.128.8.0/23 → worker-1 *"}, calls: first + "( get){3,5} get put get", state: "ready, in sync",
+			told: []string{"log error route table … somebody else where worker-1 should be: " + kind + " route 10.128.2.0/23 → " + natID + "; nothing was written there",
+				"event Warning RouteConflict … " + natID, "log success"},
 		})
 	}
 	return list

@@ -159,17 +159,21 @@ func (a *agent) client(log *slog.Logger) *otc.Client {
 	if wire == nil {
 		wire = a.w.guard
 	}
-	cfg := otc.Config{
-		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-		Credentials: func() (string, otc.Secret, error) {
-			return otctest.User, otc.NewSecret(a.password.Load().(string)), nil
-		},
-		Allowed: a.cfg.Ranges, UserAgent: a.name, Transport: wire, Observer: a.counts,
-	}
+	cfg := cloudConfig(otctest.User, a.password.Load, wire)
+	cfg.Allowed, cfg.UserAgent, cfg.Observer = a.cfg.Ranges, a.name, a.counts
 	if a.tune != nil {
 		a.tune(&cfg)
 	}
 	return otc.New(cfg, log)
+}
+
+// cloudConfig is how a client gets at the simulator.
+func cloudConfig(user string, password func() any, wire http.RoundTripper) otc.Config {
+	return otc.Config{
+		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
+		Credentials: func() (string, otc.Secret, error) { return user, otc.NewSecret(password().(string)), nil },
+		Allowed:     []netip.Prefix{clusterRange()}, Transport: wire,
+	}
 }
 
 // crash ends the process, as SIGKILL would: nothing is written any more.
