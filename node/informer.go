@@ -211,7 +211,7 @@ func (k *Kube) watches() {
 // cannotWatch records a watch that did not begin.
 func (k *Kube) cannotWatch(err error) {
 	reason := apierrors.ReasonForError(err)
-	t := trouble{fmt.Sprintf("cannot watch node %s: %v", k.name, err), "the API server has trouble"}
+	t := trouble{fmt.Sprintf("cannot watch node %s: %v", k.name, err), "wait; if it lasts, look at the API server's pods and its log"}
 	switch reason {
 	case metav1.StatusReasonForbidden:
 		t.hint = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"

@@ -55,7 +55,7 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 // TestWatchTrouble: the cause is told with its cure, once, and nothing is seen,
 // least of all that there is no Node.
 func TestWatchTrouble(t *testing.T) {
-	const way, server = "check the API server and the way to it", "the API server has trouble"
+	const way, server = "check the API server and the way to it", "wait; if it lasts, look at the API server's pods and its log"
 	for name, tt := range map[string]struct {
 		prepare    func(*lookout)
 		text, hint string
