@@ -75,9 +75,6 @@ func (w *world) close() {
 	}
 }
 
-// wait lets everything run that needs no time to pass.
-func (w *world) wait() { synctest.Wait() }
-
 // pass lets d pass, and what happens in it happen.
 func (w *world) pass(d time.Duration) {
 	time.Sleep(d)
