@@ -21,7 +21,6 @@ func (r *Reconciler) turnTo(f *Facts, at time.Time) {
 		r.obs.Pass(n.pass)
 	}
 	if f != nil {
-		r.removal.stop()
 		r.turnFrom(before, at)
 	} else if r.intent.phase == deleted && r.instance.server.ID != "" {
 		r.removal.start(at.Add(removalDelay))

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,14 +158,10 @@ func planOf(word string, p *Plan) (known bool) {
 }
 
 func memoryOf(s string) (m memory) {
-	for i, word := range strings.Fields(s) {
+	words := strings.Fields(s)
+	m.condition = condition(slices.Index(conditions, words[0]))
+	for _, word := range words {
 		switch d, err := time.ParseDuration(word); {
-		case i == 0:
-			for m.condition = 0; conditions[m.condition] != word; m.condition++ {
-			}
-			if m.settled = word == "settled"; m.settled {
-				m.confirmedAt = noon.Add(-time.Hour)
-			}
 		case err == nil:
 			m.confirmedAt = noon.Add(-d)
 		case word == "deleted":
@@ -223,32 +220,25 @@ func (m memory) sentence(o outcome, cfg *Config, backoff time.Duration) string {
 
 // when is how long after the pass the next read is due: "12m0s to 18m0s".
 func (m memory) when(o outcome, cfg *Config, backoff time.Duration) string {
-	var low, high time.Duration
+	var all []time.Duration
 	for range 5000 {
 		at := m.nextRead(cfg, noon)
-		switch {
-		case o.cut:
-			return "now"
-		case o.err != nil:
+		if o.err != nil {
 			at = m.retry(backoff, cfg, noon)
 		}
-		switch d := at.Sub(noon); {
-		case at.IsZero():
+		if all = append(all, at.Sub(noon)); at.IsZero() && !o.cut {
 			return "never"
-		case low == 0:
-			low, high = d, d
-		default:
-			low, high = min(low, d), max(high, d)
 		}
 	}
-	unit := time.Second
+	low, high, unit := slices.Min(all), slices.Max(all), time.Second
 	if high-low > time.Minute {
 		unit = 10 * time.Second
 	}
-	if low, high = low.Round(unit), high.Round(unit); low != high {
+	switch low, high = low.Round(unit), high.Round(unit); {
+	case o.cut || high == 0:
+		return "now"
+	case low != high:
 		return fmt.Sprint(low, " to ", high)
-	} else if low > 0 {
-		return low.String()
 	}
-	return "now"
+	return low.String()
 }
