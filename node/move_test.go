@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -232,6 +233,9 @@ func TestRemovalCutShort(t *testing.T) {
 				a.wantEvents(told, "RouteRemoved")
 				if n := a.counts.get("pass error"); n > 0 && tt.fault.Status == 0 {
 					t.Errorf("%d passes count as errors", n)
+				}
+				if n := a.counts.get("pass success"); n > 1 && strings.HasPrefix(tt.name, "stopped") {
+					t.Errorf("%d passes count as successes, want the one before it", n)
 				}
 			})
 		})
