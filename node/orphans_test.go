@@ -1,8 +1,10 @@
 package node
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"otc-route-manager/otc/otctest"
@@ -255,14 +257,77 @@ func TestOrphanRemovalCutShort(t *testing.T) {
 	}
 }
 
-// A dry run names them.
-func TestOrphansDryRun(t *testing.T) {
+// TestSuspicion: "10 gone +" is a survey at minute 10 that misses the instance, which
+// makes it gone; "here" is one that does not, "doubt" one that is not to be believed.
+func TestSuspicion(t *testing.T) {
+	for _, story := range []string{
+		"0 gone -, 9 gone -, 10 gone +, 20 gone +",
+		"0 gone -, 5 here -, 10 gone -, 20 gone +",
+		"0 gone -, 5 doubt -, 10 gone -, 20 gone +",
+		"0 gone -, 1439 gone +",
+		"0 gone -, 1441 gone -, 1451 gone +",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var v inventory
+			start := time.Now()
+			for survey := range strings.SplitSeq(story, ", ") {
+				var minute int
+				var says, want string
+				fmt.Sscan(survey, &minute, &says, &want)
+				time.Sleep(time.Until(start.Add(time.Duration(minute) * time.Minute)))
+				if says == "doubt" {
+					v.doubt(t.Context(), env{rec: NewRecorder(nil, nil)}, errDoubtful)
+				} else if got := v.isMissing(otherID, says == "gone"); got != (want == "+") {
+					t.Errorf("%s: %s: %v", story, survey, got)
+				}
+			}
+		})
+	}
+}
+
+// An instance that is back while routes to it are removed keeps the others.
+func TestOrphansComeBackMeanwhile(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.PutRoute(mainTable, marked1("10.128.2.0/23", ecsID(1)))
-		w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
-		a := w.up(1, cleanup, func(c *Config) { c.DryRun = true })
+		w.up(1, cleanup)
+		for i := range 12 {
+			w.PutRoute(mainTable, marked9(fmt.Sprintf("10.129.%d.0/24", i), otherID))
+		}
+		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Delay: 4 * time.Second, Match: func(r otctest.Request) bool { return strings.Contains(string(r.Body), `"del"`) }})
+		for len(w.puts()) < 2 {
+			w.pass(time.Second)
+		}
+		w.AddServer(server(otherID, "x", "10.20.0.99"))
 		w.pass(2 * time.Hour)
-		w.wantPuts()
-		a.wantTold(1, "warning", "instances that are gone", "10.129.6.0/23")
+		if n := len(w.Routes(mainTable)); n != 1+12-splitSize {
+			t.Errorf("%d routes are left, want all but the first %d", n, splitSize)
+		}
 	})
+}
+
+// A dry run names them, and so does a Node whose own table is in conflict.
+func TestOrphansNamed(t *testing.T) {
+	for name, isDry := range map[string]bool{"dry run": true, "beside a conflict": false} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.agent(1, func(c *Config) { c.DryRun, c.OrphanCleanup = isDry, isDry })
+				w.PutRoute(mainTable, marked1("10.128.2.0/23", a.id))
+				a.facts.Annotation = annotation("10.128.2.0/23", "10.128.8.0/23")
+				a.start()
+				a.see()
+				w.pass(80 * time.Second)
+				if !isDry {
+					w.PutRoute(mainTable, foreignRoute("nat", "10.128.8.0/23", natID))
+				}
+				w.Reset()
+				for n := range 2 { // it comes again
+					w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
+					w.pass(2 * time.Hour)
+					a.wantTold(n+1, "warning", "instances that are gone", "10.129.6.0/23")
+					w.DeleteRoute(mainTable, "10.129.6.0/23")
+					w.pass(time.Hour)
+				}
+				w.wantPuts()
+			})
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"otc-route-manager/otc"
@@ -188,4 +189,46 @@ func TestNewsEndAPass(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestMailbox: what comes between two passes limits the next one, and is still there
+// after it; what was taken limits nothing.
+func TestMailbox(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := mailbox{wake: make(chan struct{}, 1)}
+		m.Observe(&Facts{UID: "a"})
+		<-m.wake
+		m.take()
+		m.Observe(&Facts{UID: "b"})
+		for _, ended := range []error{context.Canceled, nil} {
+			ctx, done := m.during(t.Context(), time.Hour)
+			time.Sleep(gracePeriod)
+			synctest.Wait()
+			if ctx.Err() != ended {
+				t.Errorf("after the grace period: %v, want %v", ctx.Err(), ended)
+			}
+			done()
+			if stale := ended != nil; m.isStale() != stale || len(m.wake) != 1 {
+				t.Errorf("stale %v, want %v; %d wake-ups, want 1", m.isStale(), stale, len(m.wake))
+			}
+			if f, _, _ := m.take(); f.UID != "b" {
+				t.Errorf("took %v, want b", f.UID)
+			}
+		}
+	})
+}
+
+// TestNewsDuringTheLastRead: what comes while a pass finds all as it should be does
+// not wait for the next one.
+func TestNewsDuringTheLastRead(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.settled(1)
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: 3 * time.Second})
+		for w.Count(otctest.OpTableGet) == 0 {
+			w.pass(time.Second)
+		}
+		a.show(func(f *Facts) { f.Annotation = annotation("10.129.0.0/23") })
+		w.pass(5 * time.Second)
+		w.wantRoutes("10.129.0.0/23 → worker-1 *")
+	})
 }
