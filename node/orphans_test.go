@@ -107,6 +107,9 @@ func TestOrphansInDoubt(t *testing.T) {
 		},
 		"own instance not listed": func(w *world) { w.Set(func(k *otctest.Knobs) { k.Deny = deny("list", otctest.DenyEmpty) }) },
 		"Node still there":        func(w *world) { w.named("worker-9").kube.set(true, nil) },
+		"a Node's name that was cut off": func(w *world) {
+			w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.129.0.0/23", NextHop: otherID, Description: description(strings.Repeat("n", 250))})
+		},
 		"list fails, alive": func(w *world) {
 			w.Fail(otctest.Fault{Op: otctest.OpServerList, Status: 500, Times: -1})
 			w.AddServer(server(otherID, "x", "10.20.0.99"))
@@ -122,10 +125,7 @@ func TestOrphansInDoubt(t *testing.T) {
 				w.pass(6 * time.Hour)
 				w.wantPuts()
 				w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → "+otherID+" *")
-				orphans := 0
-				if name == "Node still there" {
-					orphans = 1
-				}
+				orphans := map[string]int{"Node still there": 1, "a Node's name that was cut off": 1}[name]
 				a.wantTold(orphans, "warning", "instances that are gone, which stay because their Node is still there")
 				a.wantTold(orphans, "instances that are gone")
 				if a.counts.orphaned() != orphans {
