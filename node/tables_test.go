@@ -68,23 +68,6 @@ func TestOneTableFails(t *testing.T) {
 	}
 }
 
-// A table that hangs does not hold up what the other gets for a newer annotation.
-func TestNewsDoNotWaitForATableThatHangs(t *testing.T) {
-	bubble(t, func(w *world) {
-		w.Fail(otctest.Fault{Match: at(tableID(2)), Hang: true, Times: -1})
-		a := w.up(1, w.tables(2))
-		w.wantTable(mainTable, "10.128.2.0/23 → worker-1 *")
-		w.pass(5 * time.Second)
-		a.move("10.129.0.0/23")
-		w.pass(12 * time.Second)
-		w.wantTable(mainTable, "10.129.0.0/23 → worker-1 *")
-		w.Heal()
-		w.pass(2 * time.Minute)
-		w.wantTable(tableID(2), "10.129.0.0/23 → worker-1 *")
-		a.wantState(true, true)
-	})
-}
-
 // The real limit is asked for once a day, and only when a table is getting full.
 func TestRouteLimit(t *testing.T) {
 	for _, tt := range []struct {
