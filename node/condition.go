@@ -88,11 +88,13 @@ type outcome struct {
 	view     otc.RouteTable // as last read; ID "": it could not be read
 	plan     Plan           // as of that read
 	owned    map[netip.Prefix]bool
-	accepted otc.Changes // by the cloud
-	rejected otc.Changes // not accepted
-	maybe    bool        // something was sent and not answered
-	readAt   time.Time   // when the table was last read
-	cut      bool        // the pass was ended for something newer, or for the process's end
+	accepted otc.Changes     // by the cloud
+	rejected otc.Changes     // not accepted
+	maybe    bool            // something was sent and not answered
+	readAt   time.Time       // when the table was last read
+	asked    bool            // about contested next hops
+	gone     map[string]bool // by ECS id: what the cloud said then
+	cut      bool            // the pass was ended for something newer, or for the process's end
 	err      error
 }
 

@@ -232,3 +232,17 @@ func TestNewsDuringTheLastRead(t *testing.T) {
 		w.wantRoutes("10.129.0.0/23 → worker-1 *")
 	})
 }
+
+// TestServersHang: a new subnet gets its route although another one is contested and
+// the ECS service does not answer whose it is.
+func TestServersHang(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1)
+		w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Hang: true, Times: -1})
+		a.move("10.128.2.0/23", "10.128.8.0/23")
+		w.pass(5 * time.Minute)
+		w.wantRoutes("10.128.2.0/23 → "+otherID, "10.128.8.0/23 → worker-1 *")
+		a.wantState(false, false)
+	})
+}

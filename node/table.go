@@ -112,7 +112,10 @@ func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	}
 	o.view, o.plan = view, MakePlan(q)
 	if len(o.plan.Contested) > 0 {
-		q.Gone = missing(ctx, e.cloud, to.server.ID, o.plan.Contested)
+		if !o.asked { // once a pass, so that a PUT can follow the read at once
+			o.asked, o.gone = true, missing(ctx, e.cloud, to.server.ID, o.plan.Contested)
+		}
+		q.Gone = o.gone
 		o.plan = MakePlan(q)
 	}
 	o.owned = owned(o.owned, to, view.Routes)
