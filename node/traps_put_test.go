@@ -219,7 +219,7 @@ func writerTraps() []trap {
 			w.DeleteServer(otherID)
 			w.pass(18 * time.Minute)
 		},
-		table: []string{home}, calls: first + " get server( get server)? get server:404 server put get", state: "ready, in sync",
+		table: []string{home}, calls: first + " get server( get server)? get server:404 server put get( get)?", state: "ready, in sync",
 		told: []string{"event Warning RouteConflict", "count modify success = 1"},
 	}, {
 		name: "trap 30: somebody changes the table between our read and our write",
