@@ -202,12 +202,3 @@ func (a *agent) noSecrets(secrets []string) {
 		}
 	}
 }
-
-// wantRepeated fails the test unless such a line was written, and at most twice
-// in each of these hours.
-func (a *agent) wantRepeated(hours int, parts ...string) {
-	a.t.Helper()
-	if got := a.lines(parts...); got < 1 || got > 2*hours+1 {
-		a.t.Errorf("%d lines with %q in %d hours; the log:\n%s", got, parts, hours, a.log())
-	}
-}
