@@ -190,17 +190,17 @@ func (r *Reconciler) reconcile(ctx context.Context) {
 	}
 	r.obs.Pass(result)
 	r.measure()
-	r.askQuota(ctx)
+	r.askQuota(ctx, drift)
 	if r.intent.phase != deleted {
 		r.inventory.round(ctx, r.env, r.aim.server.ID, r.tables, drift)
 	}
 }
 
-// askQuota asks, once a day, how many routes a table takes, as soon as one is
-// nearly as full as is assumed: from then on that matters, and a full one would say
-// so. Who may not read it goes on assuming.
-func (r *Reconciler) askQuota(ctx context.Context) {
-	filling := slices.ContainsFunc(r.tables, func(t *table) bool { return t.view.Used() > TableLimit*3/4 })
+// askQuota asks, once a day, how many routes a table takes, if one that was read at
+// rest is nearly as full as is assumed: from then on that matters. Who may not read
+// it goes on assuming.
+func (r *Reconciler) askQuota(ctx context.Context, read []*table) {
+	filling := slices.ContainsFunc(read, func(t *table) bool { return t.view.Used() > TableLimit*3/4 })
 	if !filling || !r.quotaAt.IsZero() && time.Since(r.quotaAt) < 24*time.Hour {
 		return
 	}
