@@ -94,7 +94,7 @@ func (r *Reconciler) work(ctx context.Context) {
 		r.turnTo(f, at)
 	}
 	r.pollLogin()
-	if next := earliest(r.active()); !next.IsZero() && !next.After(time.Now()) {
+	if slices.ContainsFunc(r.active(), (*clock).isDue) {
 		r.publish()
 		r.beat(time.Now(), time.Time{})
 		r.pass(ctx)
