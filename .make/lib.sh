@@ -91,9 +91,3 @@ absent_kinds() {
 	case $crds in *servicemonitors.*) ;; *) printf ' ServiceMonitor' ;; esac
 	case $crds in *prometheusrules.*) ;; *) printf ' PrometheusRule' ;; esac
 }
-
-# answer POD: what the pod says about itself, in one line, through the API server:
-# "ready, in sync: REASON", each of the two with or without "not ".
-answer() {
-	kc get --raw "/api/v1/namespaces/$NAMESPACE/pods/$1/proxy/health?status=1" --request-timeout=5s 2>&1 | head -n 1
-}

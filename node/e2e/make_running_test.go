@@ -34,7 +34,7 @@ func loginRefused(t *testing.T, m *maker) {
 	mistakes(t, m, []mistake{
 		{"deploy IMAGE_NAME=never-ready IMAGE_TAG=1 TIMEOUT=3s", "worker-1  no      no        login refused", "make check"},
 		{"restart TIMEOUT=2s", "correct user or password: make create-secrets", "make check"},
-		{"check", "not tried: the pod on worker-1 has just been refused", "❌ login"},
+		{"check", "; not tried again: the running pod was refused just now; five failures lock the user", "✅ login"},
 	})
 	if n := m.worker.cloud.Count(otctest.OpLogin); n != 1 {
 		t.Errorf("%d logins, want 1", n)

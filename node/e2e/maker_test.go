@@ -115,7 +115,7 @@ func newMaker(t *testing.T) *maker {
 	w.number(1)
 	m.listenOn(t, w.port)
 	var envs []string
-	for _, e := range append(w.environment(), "KUBECONFIG="+filepath.Join(w.folder(), "kubeconfig")) {
+	for _, e := range append(w.environment(), "KUBECONFIG="+filepath.Join(w.folder(), "kubeconfig"), "KUBERNETES_SERVICE_HOST=192.0.2.1") {
 		name, value, _ := strings.Cut(e, "=")
 		envs = append(envs, fmt.Sprintf("{name: %s, value: %q}", name, value))
 	}
