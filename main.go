@@ -6,7 +6,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -19,10 +18,8 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -49,27 +46,10 @@ const (
 )
 
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(config.GCPercent)
-	}
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(config.MaxProcs)
-	}
-	ping()
+	config.Prepare()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
-}
-
-// ping makes a connection to the API server that falls silent end after 15 s instead
-// of client-go's 45, unless the environment says otherwise. client-go reads this
-// when it makes a transport; there is no other way to tell it.
-func ping() {
-	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "10", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
-		if os.Getenv(name) == "" {
-			_ = os.Setenv(name, seconds) // both are valid
-		}
-	}
 }
 
 // run is the program: it returns when ctx ends, or earlier with an exit code
@@ -78,7 +58,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	opts, err := parse(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		help(stderr)
+		config.Help(stderr)
 		return config.ExitOK
 	case err != nil:
 		fmt.Fprintln(stderr, "everything else is set by environment variables, see -help or README.md")
@@ -138,22 +118,6 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 func list(w io.Writer, mark string, lines []string) {
 	for _, line := range lines {
 		fmt.Fprintf(w, "%s%s\n", mark, line)
-	}
-}
-
-// help tells what the flags' own help does not.
-func help(w io.Writer) {
-	fmt.Fprintln(w, "\nExit codes:")
-	for _, c := range config.ExitCodes() {
-		fmt.Fprintf(w, "  %d  %s\n", c.Code, c.Meaning)
-	}
-	fmt.Fprintln(w, "\nEnvironment:")
-	for _, s := range config.Settings() {
-		preset := cmp.Or(s.Default, "-")
-		if s.Required {
-			preset = "required"
-		}
-		fmt.Fprintf(w, "  %-20s  %-8s  %s\n", s.Name, preset, s.Meaning)
 	}
 }
 
@@ -310,7 +274,7 @@ func (p *program) status() status.Status {
 	if text, hint := p.kube.Trouble(); text != "" {
 		s.Reasons = append([]status.Reason{{Text: text, Hint: hint}}, s.Reasons...)
 	}
-	s.Program = status.Program{Started: p.started, Address: podAddress(s.Subnets, p.cfg.Port), Settings: shown(p.cfg)}
+	s.Program = status.Program{Started: p.started, Address: podAddress(s.Subnets, p.cfg.Port), Settings: p.cfg.Shown}
 	return s
 }
 
@@ -325,26 +289,4 @@ func podAddress(subnets []netip.Prefix, port int) netip.AddrPort {
 		}
 	}
 	return netip.AddrPort{}
-}
-
-// shown is what a reader of the page should know of the settings.
-func shown(cfg config.Config) []status.Setting {
-	var ranges []string
-	for _, p := range cfg.Node.Ranges {
-		ranges = append(ranges, p.String())
-	}
-	interval := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace(cfg.Node.DriftInterval.String())
-	if cfg.Node.DriftInterval == 0 {
-		interval = "0: off"
-	}
-	return []status.Setting{
-		{Name: "OS_REGION_NAME", Value: cfg.OTC.Region},
-		{Name: "OS_PROJECT_NAME", Value: cmp.Or(cfg.OTC.ProjectName, cfg.OTC.ProjectID)},
-		{Name: "ROUTE_TABLE_ID", Value: strings.Join(cfg.Node.Tables, ", ")},
-		{Name: "CLUSTER_CIDR", Value: strings.Join(ranges, ", ")},
-		{Name: "DRY_RUN", Value: fmt.Sprint(cfg.Node.DryRun)},
-		{Name: "DRIFT_CHECK_INTERVAL", Value: interval},
-		{Name: "DRIFT_REPAIR", Value: fmt.Sprint(cfg.Node.DriftRepair)},
-		{Name: "ORPHAN_CLEANUP", Value: fmt.Sprint(cfg.Node.OrphanCleanup)},
-	}
 }

@@ -5,10 +5,15 @@ package config
 
 import (
 	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
 	"slices"
+	"strconv"
 
 	"k8s.io/client-go/rest"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/node"
 	"otc-route-manager/otc"
 )
@@ -21,9 +26,11 @@ type Config struct {
 	Port      int    // of metrics, health and status page
 	LogFormat string // "text" or "json"
 	LogLevel  slog.Level
-	Warnings  []string // what is accepted, but hardly meant
+	Warnings  []string         // what is accepted, but hardly meant
+	Shown     []status.Setting // what the status page shows, as it was written
 
-	kubeconfig string
+	kubeconfig          string
+	gcPercent, maxProcs string // for the Go runtime
 }
 
 // Read reads and checks the environment. It returns every problem, each naming
@@ -33,7 +40,7 @@ type Config struct {
 // and "configmap" mean what that object holds.
 func Read(getenv func(string) string, names ...string) (Config, []string) {
 	r := reader{getenv: getenv}
-	for _, s := range Settings() {
+	for _, s := range r.cfg.settings() {
 		if len(names) == 0 || slices.ContainsFunc(names, s.is) {
 			r.read(s)
 		}
@@ -49,4 +56,29 @@ func Read(getenv func(string) string, names ...string) (Config, []string) {
 		r.kubeConfig()
 	}
 	return r.cfg, r.problems
+}
+
+// Prepare tells libraries that read the environment by themselves what they would not
+// find there: the Go runtime has other defaults, and takes no blank around a number.
+func Prepare() {
+	c, _ := Read(os.Getenv, "GOGC", "GOMAXPROCS") // a problem will be told, and end the program
+	percent, err := strconv.Atoi(c.gcPercent)
+	if err != nil {
+		percent = -1 // off
+	}
+	debug.SetGCPercent(percent)
+	procs, _ := strconv.Atoi(c.maxProcs) // 0 changes nothing
+	runtime.GOMAXPROCS(procs)
+	ping()
+}
+
+// ping makes a connection to the API server that falls silent end after 15 s instead
+// of client-go's 45, unless the environment says otherwise. client-go reads this
+// when it makes a transport; there is no other way to tell it.
+func ping() {
+	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "10", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
+		if os.Getenv(name) == "" {
+			_ = os.Setenv(name, seconds) // both are valid
+		}
+	}
 }

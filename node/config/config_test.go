@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -192,12 +194,16 @@ func TestValues(t *testing.T) {
 	}{
 		"defaults": {base.with("OS_AUTH_URL", "https://iam.eu-de.otc.t-systems.com"), []any{
 			"https://iam.eu-de.otc.t-systems.com/v3", otctest.User, otctest.Account, otctest.Project, "", false, "", "[" + otctest.TableID + "]",
-			"[10.128.0.0/14]", 8080, 5 * time.Second, 15 * time.Minute, false, slog.LevelInfo, "text"}},
+			"[10.128.0.0/14]", 8080, 5 * time.Second, 15 * time.Minute, false, slog.LevelInfo, "text",
+			"[{OS_PROJECT_NAME " + otctest.Project + "} {OS_REGION_NAME eu-de} {ROUTE_TABLE_ID " + otctest.TableID + "} {CLUSTER_CIDR 10.128.0.0/14} " +
+				"{DRY_RUN false} {DRIFT_CHECK_INTERVAL 15m} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]"}},
 		"as people write": {base.with("OS_AUTH_URL", base["OS_AUTH_URL"]+"/\n", "OS_USERNAME", " u\t", "OS_DOMAIN_NAME", " d\n", "OS_PROJECT_NAME", "p ",
 			"OS_PROJECT_ID", strings.ToUpper(otctest.ProjectID), "OS_CACERT", ca, "OTC_VPC_ENDPOINT", endpoint+"/", "ROUTE_TABLE_ID", " "+strings.ToUpper(otctest.TableID)+" ",
 			"CLUSTER_CIDR", "10.128.0.0/14 , fd01::/48", "METRICS_PORT", " 9", "STARTUP_JITTER", "24h", "DRIFT_CHECK_INTERVAL", "10s", "DRY_RUN", "True\n", "LOG_LEVEL", "WARN", "LOG_FORMAT", "JSON"), []any{
 			"https://iam.eu-de.otc.t-systems.com/v3", "u", "d", "p", otctest.ProjectID, true, endpoint, "[" + otctest.TableID + "]",
-			"[10.128.0.0/14 fd01::/48]", 9, 24 * time.Hour, 10 * time.Second, true, slog.LevelWarn, "json"}},
+			"[10.128.0.0/14 fd01::/48]", 9, 24 * time.Hour, 10 * time.Second, true, slog.LevelWarn, "json",
+			"[{OS_PROJECT_NAME p} {OS_PROJECT_ID " + strings.ToUpper(otctest.ProjectID) + "} {OS_REGION_NAME eu-de} {ROUTE_TABLE_ID " + strings.ToUpper(otctest.TableID) + "} " +
+				"{CLUSTER_CIDR 10.128.0.0/14 , fd01::/48} {DRY_RUN True} {DRIFT_CHECK_INTERVAL 10s} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]"}},
 	} {
 		c, problems := config.Read(tt.env.get)
 		if len(problems) > 0 {
@@ -206,10 +212,32 @@ func TestValues(t *testing.T) {
 		}
 		user, _, _ := c.OTC.Credentials()
 		got := []any{c.OTC.AuthURL, user, c.OTC.DomainName, c.OTC.ProjectName, c.OTC.ProjectID, c.OTC.RootCAs != nil, c.OTC.VPCEndpoint, fmt.Sprint(c.Node.Tables),
-			fmt.Sprint(c.OTC.Allowed), c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DryRun, c.LogLevel, c.LogFormat}
+			fmt.Sprint(c.OTC.Allowed), c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DryRun, c.LogLevel, c.LogFormat, fmt.Sprint(c.Shown)}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, tt.want)
 		}
+	}
+}
+
+// TestPrepare: the Go runtime is told what its two settings say, cleaned as every value.
+func TestPrepare(t *testing.T) {
+	percent, procs := debug.SetGCPercent(100), runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { debug.SetGCPercent(percent); runtime.GOMAXPROCS(procs) })
+	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "7")
+	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "")
+	for _, tt := range []struct {
+		gogc, gomaxprocs string
+		percent, procs   int
+	}{{"", "", 50, 1}, {"200\n", " 3", 200, 3}, {"off", "1", -1, 1}} {
+		t.Setenv("GOGC", tt.gogc)
+		t.Setenv("GOMAXPROCS", tt.gomaxprocs)
+		config.Prepare()
+		if got := debug.SetGCPercent(100); got != tt.percent || runtime.GOMAXPROCS(0) != tt.procs {
+			t.Errorf("GOGC=%q GOMAXPROCS=%q: got %d and %d, want %d and %d", tt.gogc, tt.gomaxprocs, got, runtime.GOMAXPROCS(0), tt.percent, tt.procs)
+		}
+	}
+	if idle, ping := os.Getenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS"), os.Getenv("HTTP2_PING_TIMEOUT_SECONDS"); idle != "10" || ping != "7" {
+		t.Errorf("client-go is told %q and %q, want 10 and what the environment says", idle, ping)
 	}
 }
 

@@ -20,27 +20,24 @@ import (
 	"otc-route-manager/otc"
 )
 
-// pattern reads a value that is an expression's match as a whole; it is put down
-// in small letters, or nowhere.
-func pattern(expression string, field func(*Config) *string) func(*Config, string) error {
-	return func(c *Config, v string) error {
+// pattern reads a value that is an expression's match as a whole, in small letters.
+func pattern(expression string, field *string) func(string) error {
+	return func(v string) error {
 		if !regexp.MustCompile("^(" + expression + ")$").MatchString(v) {
 			return fmt.Errorf("%q is malformed", v)
 		}
-		if field != nil {
-			*field(c) = strings.ToLower(v)
-		}
+		*field = strings.ToLower(v)
 		return nil
 	}
 }
 
-func text(field func(*Config) *string) func(*Config, string) error {
-	return func(c *Config, v string) error { *field(c) = v; return nil }
+func text(field *string) func(string) error {
+	return func(v string) error { *field = v; return nil }
 }
 
-func boolean(field func(*Config) *bool) func(*Config, string) error {
-	return func(c *Config, v string) (err error) {
-		if *field(c), err = strconv.ParseBool(v); err != nil {
+func boolean(field *bool) func(string) error {
+	return func(v string) (err error) {
+		if *field, err = strconv.ParseBool(v); err != nil {
 			return fmt.Errorf("%q is neither true nor false", v)
 		}
 		return nil
@@ -48,8 +45,8 @@ func boolean(field func(*Config) *bool) func(*Config, string) error {
 }
 
 // duration reads 0, or a duration from least to a day.
-func duration(least time.Duration, field func(*Config) *time.Duration) func(*Config, string) error {
-	return func(c *Config, v string) error {
+func duration(least time.Duration, field *time.Duration) func(string) error {
+	return func(v string) error {
 		d, err := time.ParseDuration(v)
 		switch {
 		case err != nil || d < 0:
@@ -59,19 +56,21 @@ func duration(least time.Duration, field func(*Config) *time.Duration) func(*Con
 		case d != 0 && d < least:
 			return fmt.Errorf("%q is less than %v", v, least)
 		}
-		*field(c) = d
+		*field = d
 		return nil
 	}
 }
 
-func port(c *Config, v string) (err error) {
-	if c.Port, err = strconv.Atoi(v); err != nil || c.Port < 1 || c.Port > 65535 {
-		return fmt.Errorf("%q is no port", v)
+func port(field *int) func(string) error {
+	return func(v string) (err error) {
+		if *field, err = strconv.Atoi(v); err != nil || *field < 1 || *field > 65535 {
+			return fmt.Errorf("%q is no port", v)
+		}
+		return nil
 	}
-	return nil
 }
 
-func logLevel(c *Config, v string) error {
+func (c *Config) logLevel(v string) error {
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, strings.ToLower(v)) {
 		return fmt.Errorf("%q is no level", v)
 	}
@@ -79,7 +78,7 @@ func logLevel(c *Config, v string) error {
 }
 
 // domain reads OS_DOMAIN_NAME and its alias, which must not differ.
-func domain(c *Config, v string) error {
+func (c *Config) domain(v string) error {
 	if c.OTC.DomainName != "" && c.OTC.DomainName != v {
 		return fmt.Errorf("%q is not what OS_DOMAIN_NAME says (%q)", v, c.OTC.DomainName)
 	}
@@ -87,7 +86,7 @@ func domain(c *Config, v string) error {
 	return nil
 }
 
-func nodeName(c *Config, v string) error {
+func (c *Config) nodeName(v string) error {
 	if len(validation.IsDNS1123Subdomain(v)) > 0 {
 		return fmt.Errorf("%q is no name of a Node", v)
 	}
@@ -109,7 +108,7 @@ func parseURL(v string) (*url.URL, error) {
 		return nil, fmt.Errorf("%q has a query or a fragment; leave it out", v)
 	case strings.ContainsAny(v, "\"'`<> "):
 		return nil, fmt.Errorf("%q has a character that no URL has", v)
-	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && port(&Config{}, u.Port()) != nil:
+	case strings.HasSuffix(u.Host, ":"), u.Port() != "" && port(new(int))(u.Port()) != nil:
 		return nil, fmt.Errorf("%q has a port outside 1-65535", v)
 	}
 	return u, nil
@@ -117,16 +116,16 @@ func parseURL(v string) (*url.URL, error) {
 
 // endpoint reads a URL that goes before the catalog's. Its path may be that of a
 // gateway; a version in it is replaced by package otc.
-func endpoint(field func(*Config) *string) func(*Config, string) error {
-	return func(c *Config, v string) error {
+func endpoint(field *string) func(string) error {
+	return func(v string) error {
 		_, err := parseURL(v)
-		*field(c) = strings.TrimRight(v, "/")
+		*field = strings.TrimRight(v, "/")
 		return err
 	}
 }
 
 // authURL reads OS_AUTH_URL, with or without /v3.
-func authURL(c *Config, v string) error {
+func (c *Config) authURL(v string) error {
 	u, err := parseURL(v)
 	if err != nil {
 		return err
@@ -139,7 +138,7 @@ func authURL(c *Config, v string) error {
 }
 
 // rootCAs reads the file of OS_CACERT and adds it to the system's roots.
-func rootCAs(c *Config, path string) error {
+func (c *Config) rootCAs(path string) error {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
@@ -155,7 +154,7 @@ func rootCAs(c *Config, path string) error {
 	return nil
 }
 
-func routeTable(c *Config, v string) error {
+func (c *Config) routeTable(v string) error {
 	id := strings.ToLower(v)
 	switch {
 	case !otc.IsUUID(id):
@@ -173,7 +172,7 @@ func reserved() []string {
 	return []string{"0.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "198.19.128.0/20", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8"}
 }
 
-func clusterCIDR(c *Config, v string) error {
+func (c *Config) clusterCIDR(v string) error {
 	p, err := netip.ParsePrefix(v)
 	switch {
 	case err != nil || p.Addr().Is4In6():

@@ -1,16 +1,12 @@
 package config
 
 import (
+	"cmp"
+	"fmt"
+	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-)
-
-// What the Go runtime is told unless GOGC and GOMAXPROCS are set.
-const (
-	GCPercent = 50 // a quarter less memory at no measurable cost
-	MaxProcs  = 1  // one Node is little work, and every further CPU of a large worker costs memory
 )
 
 // What holds a setting in the cluster.
@@ -30,63 +26,67 @@ type Setting struct {
 	Meaning  string // what it does
 	Want     string // what a right value is
 
-	instead string                              // the setting that may be given in its place
-	list    bool                                // several values, commas between
-	parse   func(c *Config, value string) error // of one value; nil: any text
+	instead string                   // the setting that may be given in its place
+	list    bool                     // several values, commas between
+	shown   bool                     // on the status page
+	parse   func(value string) error // of one value; nil: any text
 }
 
 // Settings returns all settings.
-func Settings() []Setting {
+func Settings() []Setting { return new(Config).settings() }
+
+// settings returns all settings, which are read into c.
+func (c *Config) settings() []Setting {
 	return []Setting{
-		{Name: "OS_AUTH_URL", Required: true, Object: ConfigMap, parse: authURL,
+		{Name: "OS_AUTH_URL", Required: true, Object: ConfigMap, parse: c.authURL,
 			Meaning: "address of IAM", Want: "the IAM URL, for example https://iam.eu-de.otc.t-systems.com/v3"},
 		{Name: "OS_USERNAME", Required: true, Object: Secret,
 			Meaning: "service user", Want: "the service user's name"},
 		{Name: "OS_PASSWORD", Required: true, Private: true, Object: Secret,
 			Meaning: "its password", Want: "the service user's password"},
-		{Name: "OS_DOMAIN_NAME", Required: true, Object: Secret, instead: "OS_USER_DOMAIN_NAME", parse: domain,
+		{Name: "OS_DOMAIN_NAME", Required: true, Object: Secret, instead: "OS_USER_DOMAIN_NAME", parse: c.domain,
 			Meaning: "account", Want: "the account, for example OTC00000000001000000000"},
-		{Name: "OS_USER_DOMAIN_NAME", Object: ConfigMap, parse: domain,
+		{Name: "OS_USER_DOMAIN_NAME", Object: ConfigMap, parse: c.domain,
 			Meaning: "another name for OS_DOMAIN_NAME", Want: "the account, once"},
-		{Name: "OS_PROJECT_NAME", Required: true, Object: Secret, instead: "OS_PROJECT_ID", parse: text(func(c *Config) *string { return &c.OTC.ProjectName }),
+		{Name: "OS_PROJECT_NAME", Required: true, Object: Secret, instead: "OS_PROJECT_ID", shown: true, parse: text(&c.OTC.ProjectName),
 			Meaning: "project", Want: "the project, for example eu-de_cluster (or set OS_PROJECT_ID)"},
-		{Name: "OS_PROJECT_ID", Object: ConfigMap, parse: pattern("(?i)[0-9a-f]{32}", func(c *Config) *string { return &c.OTC.ProjectID }),
+		{Name: "OS_PROJECT_ID", Object: ConfigMap, shown: true, parse: pattern("(?i)[0-9a-f]{32}", &c.OTC.ProjectID),
 			Meaning: "instead of OS_PROJECT_NAME", Want: "a project id of 32 hex digits"},
-		{Name: "OS_REGION_NAME", Required: true, Object: ConfigMap, parse: pattern("[a-z0-9-]+", func(c *Config) *string { return &c.OTC.Region }),
+		{Name: "OS_REGION_NAME", Required: true, Object: ConfigMap, shown: true, parse: pattern("[a-z0-9-]+", &c.OTC.Region),
 			Meaning: "chooses the endpoints of the catalog", Want: "one region in small letters, for example eu-de"},
-		{Name: "OS_CACERT", Object: ConfigMap, parse: rootCAs,
+		{Name: "OS_CACERT", Object: ConfigMap, parse: c.rootCAs,
 			Meaning: "PEM file added to the system's roots", Want: "a file with certificates in PEM"},
-		{Name: "OTC_VPC_ENDPOINT", Object: ConfigMap, parse: endpoint(func(c *Config) *string { return &c.OTC.VPCEndpoint }),
+		{Name: "OTC_VPC_ENDPOINT", Object: ConfigMap, parse: endpoint(&c.OTC.VPCEndpoint),
 			Meaning: "VPC URL instead of the catalog's", Want: "a URL such as https://vpc.eu-de.otc.t-systems.com"},
-		{Name: "OTC_ECS_ENDPOINT", Object: ConfigMap, parse: endpoint(func(c *Config) *string { return &c.OTC.ECSEndpoint }),
+		{Name: "OTC_ECS_ENDPOINT", Object: ConfigMap, parse: endpoint(&c.OTC.ECSEndpoint),
 			Meaning: "ECS URL instead of the catalog's", Want: "a URL such as https://ecs.eu-de.otc.t-systems.com"},
-		{Name: "ROUTE_TABLE_ID", Required: true, Object: ConfigMap, list: true, parse: routeTable,
+		{Name: "ROUTE_TABLE_ID", Required: true, Object: ConfigMap, list: true, shown: true, parse: c.routeTable,
 			Meaning: "route tables that get the routes", Want: "the id of the VPC's route table, a UUID (several: comma separated)"},
-		{Name: "CLUSTER_CIDR", Required: true, Object: ConfigMap, list: true, parse: clusterCIDR,
+		{Name: "CLUSTER_CIDR", Required: true, Object: ConfigMap, list: true, shown: true, parse: c.clusterCIDR,
 			Meaning: "pod network; routes outside are never touched", Want: "the cluster network, for example 10.128.0.0/14 (several: comma separated)"},
-		{Name: "NODE_NAME", Required: true, Object: DaemonSet, parse: nodeName,
+		{Name: "NODE_NAME", Required: true, Object: DaemonSet, parse: c.nodeName,
 			Meaning: "the Node", Want: "the Node's name, from the downward API (spec.nodeName)"},
-		{Name: "METRICS_PORT", Default: "8080", Object: DaemonSet, parse: port,
+		{Name: "METRICS_PORT", Default: "8080", Object: DaemonSet, parse: port(&c.Port),
 			Meaning: "port of metrics, health and status page", Want: "a port from 1 to 65535"},
-		{Name: "KUBECONFIG", parse: text(func(c *Config) *string { return &c.kubeconfig }),
+		{Name: "KUBECONFIG", parse: text(&c.kubeconfig),
 			Meaning: "kubeconfig file, for runs outside a pod", Want: "the path of a kubeconfig file"},
-		{Name: "DRY_RUN", Default: "false", Object: ConfigMap, parse: boolean(func(c *Config) *bool { return &c.Node.DryRun }),
+		{Name: "DRY_RUN", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.DryRun),
 			Meaning: "plan and tell, write nothing", Want: wantBoolean},
-		{Name: "DRIFT_CHECK_INTERVAL", Default: "15m", Object: ConfigMap, parse: duration(10*time.Second, func(c *Config) *time.Duration { return &c.Node.DriftInterval }),
+		{Name: "DRIFT_CHECK_INTERVAL", Default: "15m", Object: ConfigMap, shown: true, parse: duration(10*time.Second, &c.Node.DriftInterval),
 			Meaning: "how often a table that was right is read again; 0: never", Want: "0, or 10s to 24h, for example 15m"},
-		{Name: "DRIFT_REPAIR", Default: "false", Object: ConfigMap, parse: boolean(func(c *Config) *bool { return &c.Node.DriftRepair }),
+		{Name: "DRIFT_REPAIR", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.DriftRepair),
 			Meaning: "put back what such a read finds missing", Want: wantBoolean},
-		{Name: "ORPHAN_CLEANUP", Default: "false", Object: ConfigMap, parse: boolean(func(c *Config) *bool { return &c.Node.OrphanCleanup }),
+		{Name: "ORPHAN_CLEANUP", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.OrphanCleanup),
 			Meaning: "remove this program's routes to instances that are gone", Want: wantBoolean},
-		{Name: "STARTUP_JITTER", Default: "5s", Object: ConfigMap, parse: duration(time.Millisecond, func(c *Config) *time.Duration { return &c.Node.StartupJitter }),
+		{Name: "STARTUP_JITTER", Default: "5s", Object: ConfigMap, parse: duration(time.Millisecond, &c.Node.StartupJitter),
 			Meaning: "the first call waits a random part of this", Want: "0, or a duration up to 24h, for example 5s"},
-		{Name: "LOG_LEVEL", Default: "info", Object: ConfigMap, parse: logLevel,
+		{Name: "LOG_LEVEL", Default: "info", Object: ConfigMap, parse: c.logLevel,
 			Meaning: "least level of a log line", Want: "one of debug, info, warn, error"},
-		{Name: "LOG_FORMAT", Default: "text", Object: ConfigMap, parse: pattern("(?i)text|json", func(c *Config) *string { return &c.LogFormat }),
+		{Name: "LOG_FORMAT", Default: "text", Object: ConfigMap, parse: pattern("(?i)text|json", &c.LogFormat),
 			Meaning: "form of a log line", Want: "one of text, json"},
-		{Name: "GOGC", Default: strconv.Itoa(GCPercent), Object: ConfigMap, parse: pattern("off|[0-9]{1,9}", nil),
+		{Name: "GOGC", Default: "50", Object: ConfigMap, parse: pattern("off|[0-9]{1,9}", &c.gcPercent), // a quarter less memory at no measurable cost
 			Meaning: "garbage collector percentage of the Go runtime", Want: "a percentage such as 50, or off"},
-		{Name: "GOMAXPROCS", Default: strconv.Itoa(MaxProcs), Object: ConfigMap, parse: pattern("[1-9][0-9]{0,8}", nil),
+		{Name: "GOMAXPROCS", Default: "1", Object: ConfigMap, parse: pattern("[1-9][0-9]{0,8}", &c.maxProcs), // every further CPU of a large worker costs memory
 			Meaning: "CPUs that the Go runtime uses at once", Want: "a number from 1"},
 	}
 }
@@ -135,5 +135,21 @@ func ExitCodes() []ExitCode {
 		{ExitOK, "asked to stop; -check: all is well"},
 		{ExitFailure, "a failure that waiting does not cure; -check: a step failed"},
 		{ExitConfiguration, "a setting is missing or wrong, or an unknown flag; nothing was sent"},
+	}
+}
+
+// Help writes all exit codes and settings.
+func Help(w io.Writer) {
+	fmt.Fprintln(w, "\nExit codes:")
+	for _, c := range ExitCodes() {
+		fmt.Fprintf(w, "  %d  %s\n", c.Code, c.Meaning)
+	}
+	fmt.Fprintln(w, "\nEnvironment:")
+	for _, s := range Settings() {
+		preset := cmp.Or(s.Default, "-")
+		if s.Required {
+			preset = "required"
+		}
+		fmt.Fprintf(w, "  %-20s  %-8s  %s\n", s.Name, preset, s.Meaning)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/otc"
 )
 
@@ -99,10 +100,16 @@ func (r *reader) read(s Setting) {
 		r.problem(err.Error() + r.hint(s.Name))
 		return
 	}
+	if v == "" {
+		return
+	}
 	if s.Private && strings.TrimSpace(v) != v {
 		r.cfg.Warnings = append(r.cfg.Warnings, s.Name+" begins or ends with a blank, which is sent as a part of it; if that is not meant, leave it out"+s.setBy())
 	}
-	if v == "" || s.parse == nil {
+	if s.shown {
+		r.cfg.Shown = append(r.cfg.Shown, status.Setting{Name: s.Name, Value: v})
+	}
+	if s.parse == nil {
 		return
 	}
 	parts := []string{v}
@@ -110,7 +117,7 @@ func (r *reader) read(s Setting) {
 		parts = strings.Split(v, ",")
 	}
 	for _, part := range parts {
-		if err := s.parse(&r.cfg, strings.TrimSpace(part)); err != nil {
+		if err := s.parse(strings.TrimSpace(part)); err != nil {
 			r.problem(s.problem(s.Name+":", err).Error())
 		}
 	}

@@ -44,7 +44,7 @@ func situations() []situation {
 		stays:       true,
 		see: []string{"✓ In sync ready", "all routes are confirmed", "Instance " + stage.NodeName + " " + stage.InstanceID, "Pod subnets " + subnet + " " + subnet6,
 			"Token ends in ", "Route table rtb-netops " + otctest.TableID + " confirmed 2 of 200 routes", "✓ as wanted",
-			"Settings OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14, fd01::/48 DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
+			"Settings OS_PROJECT_NAME eu-de_netops OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14,fd01::/48 DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
 			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed", "iam login 201 ×1"},
 	}, {
 		name:  "conflict",
