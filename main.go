@@ -13,14 +13,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,10 +39,7 @@ var (
 	commit  = "unknown"
 )
 
-const (
-	shutdownTimeout = 3 * time.Second
-	saidTimeout     = 2 * time.Second // for a program that runs in the same pod
-)
+const shutdownTimeout = 3 * time.Second
 
 func main() {
 	config.Prepare()
@@ -148,13 +144,13 @@ func check(ctx context.Context, cfg config.Config, getenv func(string) string, s
 	cfg.OTC.OneLogin = true
 	c := node.Checker{Out: stdout, Cloud: otc.New(cfg.OTC, log), Node: kube.Get, Config: cfg.Node,
 		Address: func(subnets []netip.Prefix) string {
-			if a := podAddress(subnets, cfg.Port); a.IsValid() {
+			if a := metrics.Address(subnets, cfg.Port); a.IsValid() {
 				return a.String()
 			}
 			return "POD_IP:" + strconv.Itoa(cfg.Port)
 		}}
 	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere that port is somebody else's, or leads to some pod
-		c.Said = said(cfg.Port)
+		c.Said = metrics.Said(cfg.Port)
 	}
 	if c.Run(ctx) {
 		return config.ExitOK
@@ -162,22 +158,9 @@ func check(ctx context.Context, cfg config.Config, getenv func(string) string, s
 	return config.ExitFailure
 }
 
-// said returns what the program that runs in this pod says of itself; "" if it does
-// not answer.
-func said(port int) string {
-	client := http.Client{Timeout: saidTimeout}
-	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/health?status=1", port))
-	if err != nil {
-		return ""
-	}
-	defer resp.Body.Close()
-	line, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // half an answer is one
-	return string(line)
-}
-
 // start builds the parts and runs them.
 func start(ctx context.Context, cfg config.Config, log *slog.Logger) int {
-	m := metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables)
+	m := metrics.New(metrics.Build{Version: version, Commit: commit}, cfg.Node.Tables, node.TableLimit)
 	cfg.OTC.Observer = m
 	events := node.NewEvents(cfg.Node.NodeName)
 	rec := node.NewRecorder(log.With("node", cfg.Node.NodeName), events.Event)
@@ -211,9 +194,12 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var watch watchdog
+	var deaf atomic.Bool // the watch has ended although nobody asked it to
 	server := metrics.Server(p.metrics.Handler(p.status, func() error {
-		return errors.Join(watch.err(), p.rec.Alive())
+		if deaf.Load() {
+			return errors.New("the watch on the Node has ended")
+		}
+		return p.rec.Alive()
 	}), log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -221,7 +207,10 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 		"cluster_cidr", fmt.Sprint(p.cfg.Node.Ranges), "route_tables", fmt.Sprint(p.cfg.Node.Tables), "dry_run", p.cfg.Node.DryRun)
 
 	var wg sync.WaitGroup
-	wg.Go(func() { watch.ended(ctx, p.kube.Watch(ctx, p.rec.Observe)) })
+	wg.Go(func() {
+		_ = p.kube.Watch(ctx, p.rec.Observe) // it tells its errors itself
+		deaf.Store(ctx.Err() == nil)
+	})
 	wg.Go(func() { p.kube.WriteEvents(ctx, p.events) })
 	wg.Go(func() { p.rec.Run(ctx) })
 	select {
@@ -247,26 +236,6 @@ func await(ctx context.Context, wg *sync.WaitGroup) {
 	}
 }
 
-// A watchdog remembers that the watch loop has ended although nobody asked it to.
-type watchdog struct {
-	mu  sync.Mutex
-	why error
-}
-
-func (w *watchdog) ended(ctx context.Context, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if ctx.Err() == nil {
-		w.why = fmt.Errorf("the watch on the Node has ended: %w", err)
-	}
-}
-
-func (w *watchdog) err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.why
-}
-
 // status adds to what the Reconciler knows what it does not: why the API server
 // cannot be reached, and what this program is.
 func (p *program) status() status.Status {
@@ -274,19 +243,6 @@ func (p *program) status() status.Status {
 	if text, hint := p.kube.Trouble(); text != "" {
 		s.Reasons = append([]status.Reason{{Text: text, Hint: hint}}, s.Reasons...)
 	}
-	s.Program = status.Program{Started: p.started, Address: podAddress(s.Subnets, p.cfg.Port), Settings: p.cfg.Shown}
+	s.Program = status.Program{Started: p.started, Address: metrics.Address(s.Subnets, p.cfg.Port), Settings: p.cfg.Shown}
 	return s
-}
-
-// podAddress returns where this pod answers: its own address in one of the subnets
-// that are routed to the Node, or the zero AddrPort.
-func podAddress(subnets []netip.Prefix, port int) netip.AddrPort {
-	addrs, _ := net.InterfaceAddrs() // none is as good as an error
-	for _, a := range addrs {
-		own, err := netip.ParsePrefix(a.String())
-		if err == nil && slices.ContainsFunc(subnets, func(p netip.Prefix) bool { return p.Contains(own.Addr()) }) {
-			return netip.AddrPortFrom(own.Addr(), uint16(port))
-		}
-	}
-	return netip.AddrPort{}
 }

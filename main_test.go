@@ -12,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -207,27 +206,6 @@ func TestTheWholeProgram(t *testing.T) {
 	}
 }
 
-// TestR8Storm: a thousand heartbeats reach the program, and none the cloud.
-func TestR8Storm(t *testing.T) {
-	w := newWorld(t)
-	w.annotated(`{"default":["10.128.4.0/23"]}`)
-	stop := w.start()
-	w.await("ready", w.ready)
-	before := len(w.ops())
-	for range 1000 {
-		w.kube.Touch(nodeName)
-	}
-	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`) // arrives after all of them
-	w.await("the move", func() bool {
-		return slices.ContainsFunc(w.cloud.Routes(otctest.TableID), func(r otctest.Route) bool { return r.Destination == "10.128.6.0/23" })
-	})
-	w.await("the confirming read", func() bool { return len(w.ops()) == before+3 })
-	stop()
-	if got, want := w.ops()[before:], []string{"table.get", "table.update", "table.get"}; !slices.Equal(got, want) {
-		t.Errorf("calls after 1000 heartbeats and a move: got %v, want %v", got, want)
-	}
-}
-
 // TestR7WrongPassword: one login, told, not ready, alive.
 func TestR7WrongPassword(t *testing.T) {
 	w := newWorld(t)
@@ -308,21 +286,28 @@ func TestCheckAfterRefusal(t *testing.T) {
 	stop()
 }
 
-// TestRotation: the password changes in the cloud and in the file. The next login
-// uses it, without a restart and without a refusal.
-func TestRotation(t *testing.T) {
-	w := newWorld(t)
-	file := filepath.Join(t.TempDir(), "OS_PASSWORD")
+// rotated is a world with routes where the password has changed in the cloud, the file
+// that it is read from holds something else, and the next call needs a login.
+func rotated(t *testing.T, content string) (w *world, file string, stop func() int) {
+	w = newWorld(t)
+	file = filepath.Join(t.TempDir(), "OS_PASSWORD")
 	write(t, file, otctest.Password+"\n")
 	delete(w.env, "OS_PASSWORD")
 	w.env["OS_PASSWORD_FILE"] = file
 	w.annotated(`{"default":["10.128.4.0/23"]}`)
-	stop := w.start()
+	stop = w.start()
 	w.await("ready", w.ready)
 	w.cloud.SetPassword("another-invented-password")
-	write(t, file, "another-invented-password\n")
+	write(t, file, content)
 	w.cloud.RevokeTokens()
 	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`)
+	return w, file, stop
+}
+
+// TestRotation: the next login uses the new password, without a restart and without
+// a refusal.
+func TestRotation(t *testing.T) {
+	w, _, stop := rotated(t, "another-invented-password\n")
 	w.await("the move", func() bool {
 		return slices.ContainsFunc(w.cloud.Routes(otctest.TableID), func(r otctest.Route) bool { return r.Destination == "10.128.6.0/23" })
 	})
@@ -341,17 +326,7 @@ func TestRotation(t *testing.T) {
 // TestUnusableRotation: what the start would refuse is refused when the file is
 // read again. Nothing is sent with it, and the way out is told.
 func TestUnusableRotation(t *testing.T) {
-	w := newWorld(t)
-	file := filepath.Join(t.TempDir(), "OS_PASSWORD")
-	write(t, file, otctest.Password)
-	delete(w.env, "OS_PASSWORD")
-	w.env["OS_PASSWORD_FILE"] = file
-	w.annotated(`{"default":["10.128.4.0/23"]}`)
-	stop := w.start()
-	w.await("ready", w.ready)
-	write(t, file, "your-password\n")
-	w.cloud.RevokeTokens()
-	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`)
+	w, file, stop := rotated(t, "your-password\n")
 	why := "OS_PASSWORD in " + file + " is still the placeholder your-password"
 	w.await("the reason", func() bool { _, b := w.get("/health?ready=1"); return strings.Contains(b, why) })
 	stop()
@@ -433,14 +408,6 @@ func TestWalls(t *testing.T) {
 					t.Errorf("%s imports %s", file, path)
 				}
 			}
-		}
-	}
-}
-
-func TestPodAddress(t *testing.T) {
-	for subnet, want := range map[string]string{"127.0.0.0/8": "127.0.0.1:8080", "203.0.113.0/24": "invalid AddrPort"} {
-		if got := podAddress([]netip.Prefix{netip.MustParsePrefix(subnet)}, 8080); got.String() != want {
-			t.Errorf("%s: got %v, want %s", subnet, got, want)
 		}
 	}
 }

@@ -35,15 +35,9 @@ func (m *Metrics) samples() []sample {
 	return all
 }
 
-// A call is what became of one operation of the cloud so far, ready to be shown.
-type call struct {
-	name    string // "vpc get_route_table"
-	answers string // "200 ×3, 429 ×1"
-	mean    string // duration of one request
-}
-
-// calls returns the operations that were asked for at least once, by name.
-func calls(all []sample) []call {
+// calls returns what became of each operation of the cloud that was asked for at
+// least once, by name: "vpc get_route_table", "200 ×3, 429 ×1", the mean duration.
+func calls(all []sample) []values {
 	answers, means := map[string][]string{}, map[string]string{}
 	for _, s := range all {
 		name := s.labels["service"] + " " + s.labels["operation"]
@@ -54,9 +48,9 @@ func calls(all []sample) []call {
 			means[name] = fmt.Sprintf("%.0f ms", 1000*s.value/float64(s.count))
 		}
 	}
-	var out []call
+	var out []values
 	for _, name := range slices.Sorted(maps.Keys(answers)) {
-		out = append(out, call{name, strings.Join(answers[name], ", "), means[name]})
+		out = append(out, values{"name": name, "answers": strings.Join(answers[name], ", "), "mean": means[name]})
 	}
 	return out
 }

@@ -19,7 +19,7 @@ import (
 // /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
 // readiness: 200 or 503 with the reasons of status. /health?status=1 says the
 // same and whether the Node is in sync, always with 200: `kubectl get --raw`
-// drops the body of a 503. Both functions are called for each request,
+// drops the body of a 503. Each function is called for the requests that need it,
 // concurrently, and must return at once.
 func (m *Metrics) Handler(status func() status.Status, alive func() error) http.Handler {
 	page := newPage()
@@ -32,18 +32,14 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
 		if asks(r, "status") {
 			answer(w, true, statusLine(status()))
-			return
-		}
-		if asks(r, "ready") {
+		} else if asks(r, "ready") {
 			s := status()
 			answer(w, s.Ready, readyReason(s))
-			return
-		}
-		if err := alive(); err != nil {
+		} else if err := alive(); err != nil {
 			answer(w, false, err.Error())
-			return
+		} else {
+			answer(w, true, "ok")
 		}
-		answer(w, true, "ok")
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")

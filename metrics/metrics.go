@@ -17,10 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// routeLimit is how many routes an OTC route table may hold unless the project has
-// another quota (OTC VPC API, updating a route table).
-const routeLimit = 200
-
 // A Build says which program this is. The Go version comes from the runtime.
 type Build struct{ Version, Commit string }
 
@@ -29,36 +25,37 @@ type Build struct{ Version, Commit string }
 type Metrics struct {
 	reg *prometheus.Registry
 
-	passes      *prometheus.CounterVec
-	changes     *prometheus.CounterVec
-	lastSuccess prometheus.Gauge
-	toRoute     prometheus.Histogram
-	tableRoutes *prometheus.GaugeVec
-	tableLimit  prometheus.Gauge
-	state       stateGauges
+	passes, changes                    *prometheus.CounterVec
+	lastSuccess                        prometheus.Gauge
+	toRoute                            prometheus.Histogram
+	tableRoutes                        *prometheus.GaugeVec
+	tableLimit                         prometheus.Gauge
+	inSync, conflicts, drift, orphaned prometheus.Gauge
 
-	requests    *prometheus.CounterVec
-	duration    *prometheus.HistogramVec
-	retries     *prometheus.CounterVec
-	tokenExpiry prometheus.Gauge
+	requests, retries *prometheus.CounterVec
+	duration          *prometheus.HistogramVec
+	tokenExpiry       prometheus.Gauge
 }
-
-// stateGauges are what one State sets.
-type stateGauges struct{ inSync, conflicts, drift, orphans prometheus.Gauge }
 
 // New returns Metrics with a registry of its own. Every series exists at zero
 // from the start, for rate() and increase() do not see a counter's first step
-// if the series begins with it. tables are the IDs of the route tables.
-func New(b Build, tables []string) *Metrics {
+// if the series begins with it. tables are the IDs of the route tables, limit is
+// how many routes one may hold unless [Metrics.RouteLimit] says otherwise.
+func New(b Build, tables []string, limit int) *Metrics {
 	m := &Metrics{reg: prometheus.NewRegistry()}
 	m.reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	m.addRoutes(promauto.With(m.reg))
-	m.addCloud(promauto.With(m.reg))
-	addBuild(promauto.With(m.reg), b)
-	m.RouteLimit(routeLimit)
+	f := promauto.With(m.reg)
+	m.addRoutes(f)
+	m.addCloud(f)
+	f.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "route_manager_build_info",
+		Help: "Always 1; the labels say which program this is.",
+	}, []string{"version", "commit", "goversion"}).
+		WithLabelValues(b.Version, b.Commit, runtime.Version()).Set(1)
+	m.RouteLimit(limit)
 	m.zero(tables)
 	return m
 }
@@ -82,20 +79,14 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	}, []string{"route_table"})
 	m.tableLimit = gauge(f, "route_manager_route_table_limit",
 		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
-	m.state = newStateGauges(f)
-}
-
-func newStateGauges(f promauto.Factory) stateGauges {
-	return stateGauges{
-		inSync: gauge(f, "route_manager_in_sync",
-			"1 if every route table is known to hold all routes of the Node, else 0."),
-		conflicts: gauge(f, "route_manager_conflicts",
-			"Wanted destinations that are taken by a route this program must not change."),
-		drift: gauge(f, "route_manager_drift",
-			"Confirmed routes that the last check found missing or changed."),
-		orphans: gauge(f, "route_manager_orphaned_routes",
-			"Routes with this program's mark whose instance is gone."),
-	}
+	m.inSync = gauge(f, "route_manager_in_sync",
+		"1 if every route table is known to hold all routes of the Node, else 0.")
+	m.conflicts = gauge(f, "route_manager_conflicts",
+		"Wanted destinations that are taken by a route this program must not change.")
+	m.drift = gauge(f, "route_manager_drift",
+		"Confirmed routes that the last check found missing or changed.")
+	m.orphaned = gauge(f, "route_manager_orphaned_routes",
+		"Routes with this program's mark whose instance is gone.")
 }
 
 // addCloud registers what is known about the calls to the cloud.
@@ -112,14 +103,6 @@ func (m *Metrics) addCloud(f promauto.Factory) {
 		"Requests to the cloud that were sent again by reason.", "reason")
 	m.tokenExpiry = gauge(f, "route_manager_token_expiry_timestamp_seconds",
 		"Unix time at which the token ends, 0 without a token. An idle token may end unused.")
-}
-
-func addBuild(f promauto.Factory, b Build) {
-	f.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "route_manager_build_info",
-		Help: "Always 1; the labels say which program this is.",
-	}, []string{"version", "commit", "goversion"}).
-		WithLabelValues(b.Version, b.Commit, runtime.Version()).Set(1)
 }
 
 // zero makes every combination of labels that is known in advance.
@@ -178,7 +161,7 @@ func (m *Metrics) TableRoutes(table string, n int) {
 	m.tableRoutes.WithLabelValues(table).Set(float64(n))
 }
 
-// RouteLimit sets how many routes one route table may hold; it is 200 until then.
+// RouteLimit sets how many routes one route table may hold.
 func (m *Metrics) RouteLimit(n int) { m.tableLimit.Set(float64(n)) }
 
 // State sets whether all wanted routes are confirmed, and how many wanted
@@ -188,10 +171,10 @@ func (m *Metrics) State(inSync bool, conflicts, drift, orphans int) {
 	if inSync {
 		in = 1
 	}
-	m.state.inSync.Set(in)
-	m.state.conflicts.Set(float64(conflicts))
-	m.state.drift.Set(float64(drift))
-	m.state.orphans.Set(float64(orphans))
+	m.inSync.Set(in)
+	m.conflicts.Set(float64(conflicts))
+	m.drift.Set(float64(drift))
+	m.orphaned.Set(float64(orphans))
 }
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
@@ -210,14 +193,9 @@ func (m *Metrics) Request(service, operation, code string, d time.Duration) {
 // "throttled", "server_error", "transient" or "relogin".
 func (m *Metrics) Retry(reason string) { m.retries.WithLabelValues(reason).Inc() }
 
-// TokenExpiry sets when the token ends. The zero time means there is no token.
-func (m *Metrics) TokenExpiry(t time.Time) {
-	if t.IsZero() {
-		m.tokenExpiry.Set(0)
-		return
-	}
-	m.tokenExpiry.Set(float64(t.Unix()))
-}
+// TokenExpiry sets when the token ends. The zero time, long before Unix time begins,
+// means there is no token.
+func (m *Metrics) TokenExpiry(t time.Time) { m.tokenExpiry.Set(float64(max(t.Unix(), 0))) }
 
 func counters(f promauto.Factory, name, help string, labels ...string) *prometheus.CounterVec {
 	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)

@@ -16,7 +16,7 @@ const (
 )
 
 func testMetrics() *Metrics {
-	return New(Build{Version: "v1.2.3", Commit: "4c1fa97"}, []string{tableA, tableB})
+	return New(Build{Version: "v1.2.3", Commit: "4c1fa97"}, []string{tableA, tableB}, 200)
 }
 
 // own returns the program's own series as name{label="value",...} with value,
@@ -75,18 +75,6 @@ func TestEverySeriesExistsAtZero(t *testing.T) {
 	}
 	if got := own(testMetrics()); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
-	}
-}
-
-func TestGoAndProcessSeries(t *testing.T) {
-	var names []string
-	for _, s := range testMetrics().samples() {
-		names = append(names, s.name)
-	}
-	for _, want := range []string{"go_goroutines", "process_resident_memory_bytes"} {
-		if !slices.Contains(names, want) {
-			t.Errorf("got %v, want %v among them", names, want)
-		}
 	}
 }
 

@@ -45,7 +45,7 @@ func (p page) render(s status.Status, all []sample, now time.Time) markup {
 		"facts":   p.facts(s, the(all, "route_manager_token_expiry_timestamp_seconds").value, now),
 		"tables":  each(p, "table", "no-table", s.Tables, func(t status.Table) values { return p.table(s, t, limit) }),
 		"changes": each(p, "change", "no-change", changes, func(c status.Change) values { return p.change(c, now) }),
-		"calls":   each(p, "call", "no-call", calls(all), callRow),
+		"calls":   each(p, "call", "no-call", calls(all), func(c values) values { return c }),
 		"settings": each(p, "setting", "no-setting", s.Program.Settings, func(s status.Setting) values {
 			return values{"name": s.Name, "value": s.Value}
 		}),
@@ -214,10 +214,6 @@ func (p page) reason(r status.Reason) values {
 		v["hint"] = p.fill("hint", values{"text": r.Hint})
 	}
 	return v
-}
-
-func callRow(c call) values {
-	return values{"name": c.name, "answers": c.answers, "mean": c.mean}
 }
 
 // moment shows a time as people ask for it, "in 4 min", and in UTC for the log.
