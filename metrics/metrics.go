@@ -25,12 +25,12 @@ type Build struct{ Version, Commit string }
 type Metrics struct {
 	reg *prometheus.Registry
 
-	passes, changes                    *prometheus.CounterVec
-	lastSuccess                        prometheus.Gauge
-	toRoute                            prometheus.Histogram
-	tableRoutes                        *prometheus.GaugeVec
-	tableLimit                         prometheus.Gauge
-	inSync, conflicts, drift, orphaned prometheus.Gauge
+	passes, changes *prometheus.CounterVec
+	lastSuccess     prometheus.Gauge
+	toRoute         prometheus.Histogram
+	tableRoutes     *prometheus.GaugeVec
+	tableLimit      prometheus.Gauge
+	state           struct{ inSync, conflicts, drift, orphans prometheus.Gauge }
 
 	requests, retries *prometheus.CounterVec
 	duration          *prometheus.HistogramVec
@@ -79,13 +79,13 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	}, []string{"route_table"})
 	m.tableLimit = gauge(f, "route_manager_route_table_limit",
 		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
-	m.inSync = gauge(f, "route_manager_in_sync",
+	m.state.inSync = gauge(f, "route_manager_in_sync",
 		"1 if every route table is known to hold all routes of the Node, else 0.")
-	m.conflicts = gauge(f, "route_manager_conflicts",
+	m.state.conflicts = gauge(f, "route_manager_conflicts",
 		"Wanted destinations that are taken by a route this program must not change.")
-	m.drift = gauge(f, "route_manager_drift",
+	m.state.drift = gauge(f, "route_manager_drift",
 		"Confirmed routes that the last check found missing or changed.")
-	m.orphaned = gauge(f, "route_manager_orphaned_routes",
+	m.state.orphans = gauge(f, "route_manager_orphaned_routes",
 		"Routes with this program's mark whose instance is gone.")
 }
 
@@ -171,10 +171,10 @@ func (m *Metrics) State(inSync bool, conflicts, drift, orphans int) {
 	if inSync {
 		in = 1
 	}
-	m.inSync.Set(in)
-	m.conflicts.Set(float64(conflicts))
-	m.drift.Set(float64(drift))
-	m.orphaned.Set(float64(orphans))
+	m.state.inSync.Set(in)
+	m.state.conflicts.Set(float64(conflicts))
+	m.state.drift.Set(float64(drift))
+	m.state.orphans.Set(float64(orphans))
 }
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
