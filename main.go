@@ -104,6 +104,7 @@ func parse(args []string, stderr io.Writer) (o options, err error) {
 	flags.BoolVar(&o.checkConfig, "check-config", false, "check the settings (all, or those that are named behind it), send nothing, and exit")
 	if err = flags.Parse(args); err == nil && flags.NArg() > 0 && !o.checkConfig {
 		err = fmt.Errorf("unknown argument %q", flags.Arg(0))
+		fmt.Fprintln(stderr, err) // as Parse does
 	}
 	if o.names = flags.Args(); o.checkConfig && len(o.names) == 0 {
 		o.names = []string{config.Secret, config.ConfigMap}

@@ -357,17 +357,20 @@ func TestArguments(t *testing.T) {
 		args []string
 		code int
 		out  string
+		err  string
 	}{
-		{[]string{"-version"}, config.ExitOK, "otc-route-manager dev (commit unknown, go"},
-		{[]string{"-h"}, config.ExitOK, ""},
-		{[]string{"-check-config"}, config.ExitConfiguration, "OS_AUTH_URL is missing: want the IAM URL"},
-		{[]string{"-check-config", "secret"}, config.ExitConfiguration, "OS_USERNAME is missing: want the service user's name"},
-		{[]string{"-check-config", "DRY_RUN", "LOG_LEVEL"}, config.ExitOK, ""},
-		{[]string{"-check-config", "-nonsense"}, config.ExitConfiguration, ""},
+		{[]string{"-version"}, config.ExitOK, "otc-route-manager dev (commit unknown, go", ""},
+		{[]string{"-h"}, config.ExitOK, "", "\n  DRIFT_CHECK_INTERVAL  15m       how often "},
+		{[]string{"-check-config"}, config.ExitConfiguration, "OS_AUTH_URL is missing: want the IAM URL", ""},
+		{[]string{"-check-config", "secret"}, config.ExitConfiguration, "OS_USERNAME is missing: want the service user's name", ""},
+		{[]string{"-check-config", "DRY_RUN", "LOG_LEVEL"}, config.ExitOK, "", ""},
+		{[]string{"-check-config", "-nonsense"}, config.ExitConfiguration, "", "-nonsense\n"},
+		{[]string{"check"}, config.ExitConfiguration, "", "unknown argument \"check\"\n"},
 	} {
-		var out bytes.Buffer
-		if code := run(t.Context(), tt.args, func(string) string { return "" }, &out, io.Discard); code != tt.code || !strings.HasPrefix(out.String(), tt.out) {
-			t.Errorf("%v: got %d and %q, want %d and %q", tt.args, code, &out, tt.code, tt.out)
+		var out, err bytes.Buffer
+		code := run(t.Context(), tt.args, func(string) string { return "" }, &out, &err)
+		if code != tt.code || !strings.HasPrefix(out.String(), tt.out) || !strings.Contains(err.String(), tt.err) {
+			t.Errorf("%v: got %d, %q and %q, want %d, %q and %q", tt.args, code, &out, &err, tt.code, tt.out, tt.err)
 		}
 	}
 }
