@@ -123,6 +123,14 @@ func setupRefuses(t *testing.T, m *maker) {
 	if out.Code == 0 || !strings.Contains(out.Stdout+out.Stderr, "CLUSTER_CIDR") {
 		t.Errorf("code %d with a wrong CLUSTER_CIDR, want an error that names it:\n%s%s", out.Code, out.Stdout, out.Stderr)
 	}
+	foreign := filepath.Join(m.dir, "otc-route-manager") // of another system, it refuses nothing
+	if err := os.WriteFile(foreign, []byte("exit 126"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mistakes(t, m, []mistake{{"create-secrets GO=nope", "./otc-route-manager does not run here", "OS_DOMAIN_NAME"}})
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := m.plane.Client().CoreV1().Namespaces().Get(t.Context(), namespace, metav1.GetOptions{}); err == nil {
 		t.Error("something was stored")
 	}
@@ -197,7 +205,8 @@ func change(t *testing.T, m *maker) {
 	}{
 		{"create-secrets", "OS_USERNAME=svc-other", "", map[string]string{"OS_USERNAME": "svc-other"}},
 		{"create-secrets", "OS_PASSWORD= a your-word, not to be REPLACEd ", "", map[string]string{"OS_PASSWORD": " a your-word, not to be REPLACEd "}},
-		{"create-configmap", "LOG_FORMAT=json", "", map[string]string{"LOG_FORMAT": "json"}},
+		{"create-configmap", "LOG_FORMAT= json\t", "", map[string]string{"LOG_FORMAT": "json"}},
+		{"create-configmap", "OS_REGION_NAME=eu-de ", "", nil}, // the same region: its endpoints stay
 		{"create-configmap", "DRIFT_REPAIR=true", "", map[string]string{"DRIFT_REPAIR": "true"}},
 		{"create-secrets", "OS_CACERT=" + m.plane.CACert(), "", map[string]string{"ca.crt": string(ca), "OS_CACERT": "/var/run/secrets/otc/ca.crt"}},
 		{"create-secrets", "OS_CACERT=-", "", map[string]string{"ca.crt": "", "OS_CACERT": ""}},
