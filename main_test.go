@@ -185,11 +185,13 @@ func TestTheWholeProgram(t *testing.T) {
 	if code, body := w.get("/health"); code != http.StatusOK {
 		t.Errorf("/health: %d %s", code, body)
 	}
-	if _, body := w.get("/metrics"); !strings.Contains(body, "\nroute_manager_in_sync 1\n") {
-		t.Error("/metrics does not say route_manager_in_sync 1")
+	for _, series := range []string{"route_manager_in_sync 1", `route_manager_otc_requests_total{code="201",operation="login",service="iam"} 1`} {
+		if _, body := w.get("/metrics"); !strings.Contains(body, "\n"+series+"\n") {
+			t.Errorf("/metrics does not say %s", series)
+		}
 	}
-	if _, body := w.get("/"); !strings.Contains(body, "10.128.4.0/23") || strings.Contains(body, otctest.Password) {
-		t.Error("the status page lacks the subnet, or shows the password")
+	if _, body := w.get("/"); !strings.Contains(body, "10.128.4.0/23") || !strings.Contains(body, "10.128.0.0/14") || strings.Contains(body, otctest.Password) {
+		t.Error("the status page lacks the subnet or a setting, or shows the password")
 	}
 	w.await("the Event", func() bool { return len(w.kube.Events()) == 1 })
 	if e := w.kube.Events()[0]; e.Reason != "RouteConfirmed" || e.Message != "route 10.128.4.0/23 → worker-1 confirmed" {
@@ -203,28 +205,6 @@ func TestTheWholeProgram(t *testing.T) {
 	}
 	if got := w.cloud.Routes(otctest.TableID); !slices.Contains(got, own) {
 		t.Error("the route is gone after the program has stopped")
-	}
-}
-
-// TestR7WrongPassword: one login, told, not ready, alive.
-func TestR7WrongPassword(t *testing.T) {
-	w := newWorld(t)
-	w.env["OS_PASSWORD"] = "not-the-real-one"
-	w.annotated(`{"default":["10.128.4.0/23"]}`)
-	stop := w.start()
-	w.await("the refusal", func() bool {
-		return strings.Contains(w.log.String(), "❌ Error: could not log in: iam login: HTTP 401")
-	})
-	if code, _ := w.get("/health"); code != http.StatusOK {
-		t.Errorf("/health: got %d, want 200", code)
-	}
-	w.await("why it is not ready", func() bool { _, b := w.get("/health?ready=1"); return strings.Contains(b, "OS_PASSWORD") })
-	stop()
-	if got := w.cloud.Count(otctest.OpLogin); got != 1 {
-		t.Errorf("logins: got %d, want 1", got)
-	}
-	if strings.Contains(w.log.String(), "not-the-real-one") {
-		t.Error("the log shows the password")
 	}
 }
 
@@ -261,15 +241,21 @@ func TestCheckExits(t *testing.T) {
 	}
 }
 
-// TestCheckAfterRefusal: -check in a pod does not send what the program there has
-// been refused. Elsewhere it does, whatever listens on that port: make setup beside
-// make port-forward tries what has just been corrected.
-func TestCheckAfterRefusal(t *testing.T) {
+// TestR7WrongPassword: one login, told, not ready, alive. -check in a pod does not send
+// what the program there has been refused. Elsewhere it does, whatever listens on that
+// port: make setup beside make port-forward tries what has just been corrected.
+func TestR7WrongPassword(t *testing.T) {
 	w := newWorld(t)
 	w.env["OS_PASSWORD"] = "not-the-real-one"
 	w.annotated(`{"default":["10.128.4.0/23"]}`)
 	stop := w.start()
 	w.await("the refusal", func() bool { _, b := w.get("/health?status=1"); return strings.Contains(b, "login refused: ") })
+	if code, _ := w.get("/health"); code != http.StatusOK {
+		t.Errorf("/health: got %d, want 200", code)
+	}
+	if code, b := w.get("/health?ready=1"); code != http.StatusServiceUnavailable || !strings.Contains(b, "OS_PASSWORD") {
+		t.Errorf("/health?ready=1: got %d %s", code, b)
+	}
 	cfg, _ := config.Read(w.getenv)
 	for _, tt := range []struct {
 		host   string
@@ -284,6 +270,9 @@ func TestCheckAfterRefusal(t *testing.T) {
 		}
 	}
 	stop()
+	if log := w.log.String(); !strings.Contains(log, "❌ Error: could not log in: iam login: HTTP 401") || strings.Contains(log, "not-the-real-one") {
+		t.Errorf("the refusal is not told, or the password is; log:\n%s", log)
+	}
 }
 
 // rotated is a world with routes where the password has changed in the cloud, the file

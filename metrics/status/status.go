@@ -72,7 +72,7 @@ type Change struct {
 	Text  string
 }
 
-// A Setting is one environment variable and the value in use.
+// A Setting is one environment variable and its value, as it was given.
 type Setting struct{ Name, Value string }
 
 // Line returns all reasons in one line: the answer to a readiness probe.
