@@ -178,6 +178,9 @@ func TestTheWholeProgram(t *testing.T) {
 	if got := w.ops(); !slices.Equal(got, want) {
 		t.Errorf("calls: got %v, want %v", got, want)
 	}
+	if got := w.cloud.Requests()[0].Header.Get("User-Agent"); got != "otc-route-manager/dev" {
+		t.Errorf("User-Agent: got %q", got)
+	}
 	own := otctest.Route{Type: "ecs", Destination: "10.128.4.0/23", NextHop: serverID, Description: "otc-route-manager: worker-1"}
 	if got := w.cloud.Routes(otctest.TableID); !slices.Equal(got, append(foreign, own)) {
 		t.Errorf("table: got %v, want the foreign routes and %v", got, own)
