@@ -133,8 +133,9 @@ func TestAlertsAreComplete(t *testing.T) {
 	}
 }
 
-// TestRunbooks: one variable says where people read what the alerts link to.
-func TestRunbooks(t *testing.T) {
+// TestRender: one variable says where people read what the alerts link to, another in
+// which namespace they look.
+func TestRender(t *testing.T) {
 	for base, want := range map[string]string{
 		"":                                      "metrics/README.md#routemanager",
 		"https://git.example.com/a&b/blob/main": "https://git.example.com/a&b/blob/main/metrics/README.md#routemanager",
@@ -144,6 +145,9 @@ func TestRunbooks(t *testing.T) {
 		out, err := render.CombinedOutput()
 		if got := strings.Count(string(out), "        runbook_url: "+want); err != nil || got != len(rules()) {
 			t.Errorf("RUNBOOKS=%s: %v, got %d links to %s, want %d in %s", base, err, got, want, len(rules()), out)
+		}
+		if looks, all := strings.Count(string(out), "kubectl -n team-a "), strings.Count(string(out), "kubectl -n "); looks != all || all == 0 {
+			t.Errorf("got %d of %d commands in namespace team-a, want all", looks, all)
 		}
 	}
 }
