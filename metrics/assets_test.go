@@ -95,9 +95,11 @@ func checkMatcher(t *testing.T, expr string, known map[string][]string, label, p
 	}
 }
 
-func TestAlertsNameWhatIsExported(t *testing.T) {
+func TestAlerts(t *testing.T) {
 	series := exported(testMetrics())
+	var names []string
 	for _, rule := range rules() {
+		names = append(names, rule.name)
 		if checkQuery(t, series, rule.expr) == 0 {
 			t.Errorf("%s: got %q, want a query on our series", rule.name, rule.expr)
 		}
@@ -107,23 +109,16 @@ func TestAlertsNameWhatIsExported(t *testing.T) {
 			}
 		}
 		for _, label := range regexp.MustCompile(`\$labels\.(\w+)`).FindAllStringSubmatch(rule.text, -1) {
-			if !regexp.MustCompile(`by \([^)]*\b` + label[1] + `\b`).MatchString(rule.expr) {
+			if !keeps(rule.expr, label[1]) {
 				t.Errorf("%s: got label %v in the text, want one that the expression keeps", rule.name, label[1])
 			}
 		}
 	}
-}
-
-func TestAlertsAreComplete(t *testing.T) {
 	want := []string{"RouteManagerNotInSync", "RouteManagerNodeSkipped", "RouteManagerConflict", "RouteManagerDrift",
 		"RouteManagerTableFilling", "RouteManagerOrphanedRoutes", "RouteManagerLoginRefused", "RouteManagerThrottled",
 		"RouteManagerAPIErrors", "RouteManagerNoMetrics"}
-	var got []string
-	for _, rule := range rules() {
-		got = append(got, rule.name)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
+	if !slices.Equal(names, want) {
+		t.Errorf("got %v, want %v", names, want)
 	}
 	if strings.Contains(alertsYAML, "token_expiry") {
 		t.Error("got an alert on the token's age, want none: an idle token may end")
@@ -131,6 +126,12 @@ func TestAlertsAreComplete(t *testing.T) {
 	if !strings.Contains(alertsYAML, "openshift.io/prometheus-rule-evaluation-scope: leaf-prometheus") {
 		t.Error("got no evaluation scope, want leaf-prometheus")
 	}
+}
+
+// keeps reports whether an expression groups by the label, so that it is still there
+// to be shown.
+func keeps(expr, label string) bool {
+	return regexp.MustCompile(`by \([^)]*\b` + label + `\b`).MatchString(expr)
 }
 
 // TestRender: one variable says where people read what the alerts link to, another in
@@ -183,7 +184,7 @@ func walk(v any, visit func(key, value string)) {
 	}
 }
 
-func TestDashboardNamesWhatIsExported(t *testing.T) {
+func TestDashboard(t *testing.T) {
 	var dashboard map[string]any
 	if err := json.Unmarshal(dashboardJSON, &dashboard); err != nil {
 		t.Fatal(err)
@@ -210,7 +211,8 @@ func TestDashboardNamesWhatIsExported(t *testing.T) {
 	}
 }
 
-func TestDashboardLegendsNameLabelsOfTheirQuery(t *testing.T) {
+// TestPanels: they are within the width, and their legends name labels of their query.
+func TestPanels(t *testing.T) {
 	var dashboard struct {
 		Panels []struct {
 			Title   string
@@ -227,7 +229,7 @@ func TestDashboardLegendsNameLabelsOfTheirQuery(t *testing.T) {
 		}
 		for _, target := range panel.Targets {
 			for _, label := range regexp.MustCompile(`\{\{(\w+)\}\}`).FindAllStringSubmatch(target.LegendFormat, -1) {
-				if !regexp.MustCompile(`by \([^)]*\b` + label[1] + `\b`).MatchString(target.Expr) {
+				if !keeps(target.Expr, label[1]) {
 					t.Errorf("%s: got legend %v, want a label that %v keeps", panel.Title, target.LegendFormat, target.Expr)
 				}
 			}

@@ -63,6 +63,14 @@ func (p page) fill(part string, v values) markup {
 	return markup(strings.NewReplacer(pairs...).Replace(p.parts[part]))
 }
 
+// text fills a part whose one placeholder is {{text}}. An empty text needs no part.
+func (p page) text(part, text string) markup {
+	if text == "" {
+		return ""
+	}
+	return p.fill(part, values{"text": text})
+}
+
 func escape(value any) string {
 	if m, ok := value.(markup); ok {
 		return string(m)

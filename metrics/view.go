@@ -62,9 +62,9 @@ func (p page) chips(s status.Status) markup {
 	if s.Ready {
 		text = "ready"
 	}
-	chips := p.fill("chip", values{"text": text})
+	chips := p.text("chip", text)
 	if s.DryRun {
-		chips += p.fill("chip", values{"text": "dry run: nothing is written"})
+		chips += p.text("chip", "dry run: nothing is written")
 	}
 	return chips
 }
@@ -92,7 +92,7 @@ func (p page) proof(here netip.AddrPort) markup {
 	if !here.IsValid() {
 		return ""
 	}
-	return p.fact("To prove the way, from a client in the VPC", p.fill("code", values{"text": "curl http://" + here.String() + "/health"}))
+	return p.fact("To prove the way, from a client in the VPC", p.text("code", "curl http://"+here.String()+"/health"))
 }
 
 func (p page) next(s status.Status, now time.Time) markup {
@@ -162,11 +162,11 @@ func (p page) route(t status.Table, r status.Route, instance string) values {
 // hop shows a next hop and says if it is the Node's own instance.
 func (p page) hop(hop, none, instance string) markup {
 	if hop == "" {
-		return p.fill("more", values{"text": none})
+		return p.text("more", none)
 	}
-	shown := p.fill("code", values{"text": hop})
+	shown := p.text("code", hop)
 	if hop == instance {
-		shown += p.fill("more", values{"text": "this node"})
+		shown += p.text("more", "this node")
 	}
 	return shown
 }
@@ -206,14 +206,7 @@ func once(reasons []status.Reason) []status.Reason {
 
 // reason shows one reason, and below it what to do.
 func (p page) reason(r status.Reason) values {
-	v := values{"table": markup(""), "text": r.Text, "hint": markup("")}
-	if r.Table != "" {
-		v["table"] = p.fill("where", values{"table": r.Table})
-	}
-	if r.Hint != "" {
-		v["hint"] = p.fill("hint", values{"text": r.Hint})
-	}
-	return v
+	return values{"table": p.text("where", r.Table), "text": r.Text, "hint": p.text("hint", r.Hint)}
 }
 
 // moment shows a time as people ask for it, "in 4 min", and in UTC for the log.
