@@ -100,9 +100,13 @@ func (r *reader) read(s Setting) {
 		r.problem(err.Error() + r.hint(s.Name))
 		return
 	}
-	if v == "" {
-		return
+	if v != "" {
+		r.take(s, v)
 	}
+}
+
+// take puts a value down where it belongs.
+func (r *reader) take(s Setting, v string) {
 	if s.Private && strings.TrimSpace(v) != v {
 		r.cfg.Warnings = append(r.cfg.Warnings, s.Name+" begins or ends with a blank, which is sent as a part of it; if that is not meant, leave it out"+s.setBy())
 	}
