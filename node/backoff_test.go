@@ -89,8 +89,7 @@ func TestNewsGoFirstWhileLookingForTheInstance(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.agent(1)
 		w.DeleteServer(a.id)
-		a.start()
-		a.see()
+		a.boot()
 		w.pass(time.Hour)
 		w.AddServer(otctest.Instance{ID: a.id, Name: a.name, Fixed: []string{"10.20.0.11"}})
 		w.Reset()

@@ -22,7 +22,7 @@ func TestR5(t *testing.T) {
 	for _, applied := range []bool{false, true} {
 		for call := range 5 {
 			t.Run(fmt.Sprintf("killed at start, call %d, applied %v", call, applied), func(t *testing.T) {
-				bubble(t, func(w *world) { kill(w, w.agent(1), call, applied, func(a *agent) { a.start(); a.see() }) })
+				bubble(t, func(w *world) { kill(w, w.agent(1), call, applied, (*agent).boot) })
 			})
 		}
 		for call := range 3 {

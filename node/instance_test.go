@@ -47,8 +47,7 @@ func (tt search) run(w *world) {
 	if tt.fault.Op = otctest.OpServerGet; tt.fault.Status > 0 {
 		w.Fail(tt.fault)
 	}
-	a.start()
-	a.see()
+	a.boot()
 	calls := strings.TrimPrefix(w.calls(), "login ")
 	if tt.want == "" {
 		w.wantRoutes()
@@ -132,8 +131,7 @@ func TestR8WhileNotFound(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.agent(1)
 		a.facts.Addresses, a.facts.ProviderID, a.facts.SystemUUID = nil, "", ""
-		a.start()
-		a.see()
+		a.boot()
 		w.wantCalls("") // without an address nothing can be proven
 		a.wantState(false, false)
 		a.wantTold(1, "error", "no InternalIP yet")
@@ -155,8 +153,7 @@ func TestLateProviderID(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.agent(1)
 		a.facts.ProviderID, a.facts.SystemUUID = "", ""
-		a.start()
-		a.see()
+		a.boot()
 		w.wantCalls("login servers get put get")
 		a.see(func(f *Facts) { f.SystemUUID = strings.ToUpper(a.id) })
 		a.see(func(f *Facts) { f.ProviderID = "openstack:///" + a.id })

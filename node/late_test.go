@@ -189,8 +189,7 @@ func lateStories() []lateStory {
 			a.crash()
 			a.facts.Annotation = annotation("10.128.2.0/23")
 			w.live(5 * time.Second)
-			a.start()
-			a.see()
+			a.boot()
 		}, []string{home, neighbor}},
 	}
 }

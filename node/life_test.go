@@ -110,8 +110,7 @@ func TestDryRun(t *testing.T) {
 		a.crash()
 		w.PutRoute(mainTable, marked1("10.128.2.0/23", a.id))
 		w.DeleteRoute(mainTable, "10.129.0.0/23")
-		a.start()
-		a.see()
+		a.boot()
 		a.wantState(true, true) // nothing would change
 	})
 }
@@ -121,8 +120,7 @@ func TestDryRunOfADeletedNode(t *testing.T) {
 		a := w.up(1)
 		a.crash()
 		a.cfg.DryRun = true
-		a.start()
-		a.see()
+		a.boot()
 		a.vanish()
 		w.pass(time.Minute)
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")

@@ -235,8 +235,7 @@ func (m *model) begin() {
 		m.put(table, otctest.Route{Type: "ecs", Destination: "10.129.78.0/24", NextHop: ecsID(1), Description: "by hand"})
 	}
 	for _, w := range m.workers {
-		w.start()
-		w.see()
+		w.boot()
 	}
 }
 

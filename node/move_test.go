@@ -92,8 +92,7 @@ func TestTwoClaimants(t *testing.T) {
 		first := w.up(1, func(c *Config) { c.DriftRepair = true })
 		second := w.agent(2, func(c *Config) { c.DriftRepair = true })
 		second.facts.Annotation = first.facts.Annotation
-		second.start()
-		second.see()
+		second.boot()
 		w.wantRoutes("10.128.2.0/23 → worker-2 *") // the first sight of a value takes it
 		w.Reset()
 		w.pass(24 * time.Hour)

@@ -312,8 +312,7 @@ func TestOrphansNamed(t *testing.T) {
 				a := w.agent(1, func(c *Config) { c.DryRun, c.OrphanCleanup = isDry, isDry })
 				w.PutRoute(mainTable, marked1("10.128.2.0/23", a.id))
 				a.facts.Annotation = annotation("10.128.2.0/23", "10.128.8.0/23")
-				a.start()
-				a.see()
+				a.boot()
 				w.pass(80 * time.Second)
 				if !isDry {
 					w.PutRoute(mainTable, foreignRoute("nat", "10.128.8.0/23", natID))

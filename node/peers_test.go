@@ -103,8 +103,7 @@ func TestWedged(t *testing.T) {
 			a := w.agent(1)
 			stuck := wedge{a.client(nil), op, make(chan struct{})}
 			a.cloud = stuck
-			a.start()
-			a.see()
+			a.boot()
 			w.pass(10 * time.Minute)
 			if err := a.Alive(); err != nil {
 				t.Errorf("%s: after ten minutes: %v", op, err)
@@ -126,8 +125,7 @@ func TestWedgedBetween(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.agent(1)
 		a.kube.hold = make(chan struct{})
-		a.start()
-		a.see()
+		a.boot()
 		w.pass(80 * time.Second)
 		a.annotate("{")
 		w.pass(20 * time.Minute) // the next read was due 2 to 8 minutes ago

@@ -21,8 +21,7 @@ func TestCosts(t *testing.T) {
 				}
 				w.Reset()
 			}
-			a.start()
-			a.see()
+			a.boot()
 			step("first convergence", 2+3*tables)
 			a.move("10.129.0.0/23")
 			step("changed annotation", 3*tables)
@@ -94,8 +93,7 @@ func TestR1Guard(t *testing.T) {
 		a.cfg.Ranges = prefixes("10.129.0.0/16") // the client's
 		client := a.client(nil)
 		a.cloud, a.cfg.Ranges = client, prefixes("10.128.0.0/14")
-		a.start()
-		a.see()
+		a.boot()
 		w.pass(time.Hour)
 		w.wantPuts()
 		w.wantRoutes()

@@ -124,8 +124,7 @@ func throttleTraps() []trap {
 					k.Writes, k.RetryAfter = otctest.Limit{N: 1, Per: 5 * time.Minute}, otctest.RetryAfterSeconds
 				})
 				b := w.agent(2, func(c *Config) { c.DriftInterval = 0 })
-				b.start()
-				b.see()
+				b.boot()
 				w.Reset()
 			},
 			table: []string{home, "10.128.4.0/23 → worker-2 *"}, calls: "login server get put:429( get){1,3} put get", state: "ready, in sync", // with the other worker's reads

@@ -60,8 +60,7 @@ func (tr trap) test(w *world) {
 		tr.set(w, a)
 	}
 	foreign := w.foreign()
-	a.start()
-	a.see()
+	a.boot()
 	if tr.run != nil {
 		tr.run(w, a)
 	} else {

@@ -121,8 +121,7 @@ func (w *world) agent(n int, options ...func(*Config)) *agent {
 // up adds worker n, starts it, shows it its Node and waits for what comes of it.
 func (w *world) up(n int, options ...func(*Config)) *agent {
 	a := w.agent(n, options...)
-	a.start()
-	a.see()
+	a.boot()
 	return a
 }
 
@@ -173,6 +172,12 @@ func cloudConfig(user string, password func() any, wire http.RoundTripper) otc.C
 	}
 }
 
+// boot starts a process, which sees the Node, and waits for what comes of it.
+func (a *agent) boot() {
+	a.start()
+	a.see()
+}
+
 // crash ends the process, as SIGKILL would: nothing is written any more.
 func (a *agent) crash() {
 	a.stop()
@@ -182,8 +187,7 @@ func (a *agent) crash() {
 // restart crashes the process and starts another one, which sees the Node.
 func (a *agent) restart() {
 	a.crash()
-	a.start()
-	a.see()
+	a.boot()
 }
 
 // see edits the Node, shows it to the process and waits for what comes of it.
