@@ -62,6 +62,30 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// Failures of one kind do not make the waits after the other kind longer.
+func TestBackoffOfAnotherKind(t *testing.T) {
+	passing, lasting := &otc.Error{Status: 503, Reaction: otc.Transient}, &otc.Error{Status: 403, Reaction: otc.Permanent}
+	var c clock
+	for _, tt := range []struct {
+		err   error
+		times int
+		last  time.Duration // the longest wait after the last of them
+	}{
+		{passing, 12, 5 * time.Minute},
+		{lasting, 1, time.Minute},
+		{lasting, 1, 2 * time.Minute},
+		{passing, 1, time.Second},
+	} {
+		var wait time.Duration
+		for range tt.times {
+			wait = c.backOff(tt.err)
+		}
+		if wait < tt.last/2 || wait > tt.last {
+			t.Errorf("%v: waits %v, want between %v and %v", tt.err, wait, tt.last/2, tt.last)
+		}
+	}
+}
+
 // The waits grow in a running process too, and start again after news.
 func TestBackoffGrows(t *testing.T) {
 	bubble(t, func(w *world) {

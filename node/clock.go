@@ -30,9 +30,18 @@ func (c *clock) failed(err error, due time.Time) {
 // backOff notes a failure and plans the next attempt, and returns how long that
 // is away.
 func (c *clock) backOff(err error) time.Duration {
-	wait := backoff(err, c.failures)
+	wait := c.pause(err)
 	c.failed(err, time.Now().Add(wait))
 	return wait
+}
+
+// pause returns how long to wait after err. What only a person can end counts anew
+// after failures that pass by themselves, and the other way round.
+func (c *clock) pause(err error) time.Duration {
+	if c.err != nil && hopeless(err) != hopeless(c.err) {
+		c.failures = 0
+	}
+	return backoff(err, c.failures)
 }
 
 // stop plans nothing and forgets what failed.

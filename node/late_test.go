@@ -169,6 +169,16 @@ func lateStories() []lateStory {
 			w.live(time.Minute)
 			a.move("10.128.2.0/23")
 		}, []string{home, neighbor}},
+		{"handed over while a read is answered, and the PUT that rests on it comes late", func(w *world, a, b *agent) {
+			a.move("10.128.2.0/23", shared)
+			w.live(2 * time.Minute)
+			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: 18 * time.Second, Applied: true})
+			w.late(a, time.Minute)
+			a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23") })
+			w.pass(time.Second)
+			b.move("10.128.4.0/23", shared)
+			w.live(5 * time.Minute)
+		}, []string{home, neighbor, shared + " → worker-2 *"}},
 		{"handed over while the PUT waits for a login, and then comes late", func(w *world, a, b *agent) {
 			w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, After: 1})
 			w.Fail(otctest.Fault{Op: otctest.OpLogin, Delay: 19 * time.Second})
@@ -294,6 +304,22 @@ func TestLateWriteMeanwhile(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A table that takes too long to answer each time is not written, and that is said.
+func TestReadsTooOldToWriteOn(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: maxAge + time.Second, Applied: true, Times: -1})
+		a := w.up(1)
+		w.pass(10 * time.Minute)
+		w.wantPuts()
+		a.wantState(false, false)
+		a.wantTold(1, "error could not update route table "+mainTable+": the route table takes longer than 10s to answer")
+		w.Heal()
+		w.pass(5 * time.Minute)
+		w.wantRoutes(home)
+		a.wantState(true, true)
+	})
 }
 
 // A settling read that hangs does not put off its end: what it could not see is not

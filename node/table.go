@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,15 +14,19 @@ import (
 	"otc-route-manager/otc"
 )
 
-// maxAge is how old a read may be that a PUT rests on: executed 60 s late, the PUT
-// still comes before whoever has the route since reads it for the last time, 75 s
-// after the confirmation.
-const maxAge = 10 * time.Second
+// maxAge is how old a read may be that a PUT rests on, counted from when it was asked
+// for: executed 60 s late, the PUT still comes before whoever has the route since reads
+// it for the last time, 75 s after the confirmation.
+const (
+	maxAge  = 10 * time.Second
+	maxAged = 2 // reads of one pass that are too old when they come
+)
 
 // Errors of a pass over one table.
 var (
 	errOtherVPC = errors.New("the route table belongs to another VPC than the instance")
 	errStale    = errors.New("the Node has changed meanwhile")
+	errSlow     = fmt.Errorf("the route table takes longer than %v to answer, so nothing is written: what it shows may be another's by now", maxAge)
 )
 
 // A target is what the tables are brought to. No wanted subnets: the routes of a
@@ -85,8 +90,11 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 		return step{err: wait(ctx, s.wait)}
 	case s.put != nil && e.stale():
 		return step{err: errStale}
-	case s.put != nil && time.Since(o.readAt) > maxAge:
+	case s.put != nil && time.Since(o.readAt) > maxAge && o.aged < maxAged:
+		o.aged++
 		return step{}
+	case s.put != nil && time.Since(o.readAt) > maxAge:
+		return step{err: errSlow}
 	case s.put != nil:
 		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, t.id, s.put))
 	}
@@ -99,10 +107,10 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 // read reads the table and plans.
 func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	view, err := e.cloud.RouteTable(ctx, t.id)
-	o.readAt = time.Now()
 	if err != nil {
 		return err
 	}
+	o.readAt = cmp.Or(view.AsOf, time.Now())
 	if elsewhere(view, to.server) {
 		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, to.server.VPCID)
 	}
@@ -180,7 +188,7 @@ func (t *table) finish(e env, o outcome) {
 	case o.cut: // what has another target now is due at once
 		t.again(time.Second)
 	case o.err != nil:
-		t.failed(o.err, t.retry(backoff(o.err, t.failures), e.cfg, now))
+		t.failed(o.err, t.retry(t.pause(o.err), e.cfg, now))
 	default:
 		t.start(t.nextRead(e.cfg, now))
 	}

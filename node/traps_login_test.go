@@ -30,6 +30,12 @@ func loginTraps() []trap {
 		calls: "login:401( login:401){3}", state: "not ready",
 		told: []string{"log error could not log in: iam login: HTTP 401 … OS_PASSWORD", "event Warning RouteFailed … OS_PASSWORD", "status 401", "count call iam login 401 = 4"},
 	}, {
+		name:  "trap 2: a login answered 403 is one login, not a server that may not be read",
+		set:   fail(otctest.Fault{Op: otctest.OpLogin, Status: http.StatusForbidden, Times: 1}),
+		run:   func(w *world, _ *agent) { w.pass(20 * time.Second) },
+		calls: "login:403", state: "not ready",
+		told: []string{"log error could not log in: iam login: HTTP 403", "event Warning RouteFailed", "count call iam login 403 = 1"},
+	}, {
 		name: "trap 2: a corrected password is used within a minute",
 		set:  wrong,
 		run: func(w *world, a *agent) {

@@ -69,10 +69,11 @@ func IsNotFound(err error) bool {
 		(e.Code == "Ecs.0114" || e.Code == "Ecs.0614" || e.Code == "itemNotFound")
 }
 
-// IsForbidden reports whether err is a 403: the user lacks a permission, or more.
+// IsForbidden reports whether err is a 403: the user lacks a permission, or more. A
+// 403 at login is none: it says nothing about what was asked.
 func IsForbidden(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e.Status == http.StatusForbidden
+	return ok && e.Status == http.StatusForbidden && e.Service != "iam"
 }
 
 // RetryAfter returns how long err asks to wait, at most one hour; 0: not at all.

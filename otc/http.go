@@ -50,6 +50,7 @@ type call struct {
 	body               []byte
 	secrets            []Secret // must not come back in an error
 	began              time.Time
+	sent               time.Time // the last attempt
 	answer             answer
 }
 
@@ -133,6 +134,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.WithContext(ctx)
 	r.GetBody = nil // or package http may send the body again by itself
 	started := time.Now()
+	x.sent = started
 	resp, err := x.transport.RoundTrip(r)
 	x.answer = answer{}
 	if err == nil {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // TypeECS is the type of a route whose next hop is a server.
@@ -54,8 +55,9 @@ type RouteTable struct {
 	Name    string
 	VPCID   string
 	Default bool
-	Routes  []Route  // in no particular order, the system's local routes included
-	Subnets []string // network ids
+	Routes  []Route   // in no particular order, the system's local routes included
+	Subnets []string  // network ids
+	AsOf    time.Time // when the request that this answers was sent; zero: unknown
 }
 
 // Used returns how many entries count towards the table's limit: all but the
@@ -124,7 +126,9 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	if answer.RouteTable == nil || !strings.EqualFold(answer.RouteTable.ID, id) {
 		return RouteTable{}, k.malformed(errors.New("it holds no route table " + id))
 	}
-	return answer.RouteTable.table(), nil
+	t := answer.RouteTable.table()
+	t.AsOf = k.sent
+	return t, nil
 }
 
 // RouteQuota reads how many routes a route table may hold, -1 for any number. It
