@@ -14,29 +14,56 @@ import (
 	"time"
 )
 
-// maxBody is how many bytes of an answer are read: a page of 200 servers with
-// user data is larger than 1 MiB.
-const maxBody = 8 << 20
+const (
+	maxBody = 8 << 20  // bytes of an answer that is kept as a whole
+	maxPage = 32 << 20 // of one that is decoded as it arrives: 200 servers with user data are 9 MB
+)
 
-var errTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxBody)
+var errTooLarge = errors.New("the answer is larger than")
 
 // An answer is what came back in one attempt, as far as it came.
 type answer struct {
 	status int // 0: nothing came
 	header http.Header
-	body   []byte
+	body   []byte // nil if it was decoded as it arrived
 }
 
-// read reads the whole answer.
-func read(resp *http.Response) (answer, error) {
+// receive reads the answer to its end: into the call's decoder if it has one and
+// succeeded, else into memory.
+func (k *call) receive(resp *http.Response) (err error) {
 	defer func() { _ = resp.Body.Close() }()
-	var b bytes.Buffer
-	b.Grow(int(min(max(resp.ContentLength, 0), maxBody)) + bytes.MinRead) // or it grows by copies
-	_, err := b.ReadFrom(io.LimitReader(resp.Body, maxBody+1))
-	if err == nil && b.Len() > maxBody {
-		err = errTooLarge
+	k.answer = answer{status: resp.StatusCode, header: resp.Header}
+	limit := maxBody
+	streamed := k.stream != nil && k.answer.succeeded()
+	if streamed {
+		limit = maxPage
 	}
-	return answer{resp.StatusCode, resp.Header, b.Bytes()}, err
+	body := &io.LimitedReader{R: resp.Body, N: int64(limit) + 1}
+	if streamed {
+		err = decodeAll(body, k.stream)
+	} else {
+		var b bytes.Buffer
+		b.Grow(int(min(max(resp.ContentLength, 0), maxBody)) + bytes.MinRead) // or it grows by copies
+		_, err = b.ReadFrom(body)
+		k.answer.body = b.Bytes()
+	}
+	if body.N <= 0 {
+		return fmt.Errorf("%w %d bytes", errTooLarge, limit)
+	}
+	return err
+}
+
+// decodeAll decodes one JSON value with nothing behind it.
+func decodeAll(body io.Reader, decode func(*json.Decoder) error) error {
+	d := json.NewDecoder(body)
+	err := decode(d)
+	if err == nil {
+		if _, err = d.Token(); err == io.EOF {
+			return nil
+		}
+		err = cmp.Or(err, errors.New("something follows the JSON"))
+	}
+	return fmt.Errorf("unusable answer: %w", err)
 }
 
 // succeeded is true for 2xx except 202, which is how ECS reports its flow limit.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -48,7 +49,8 @@ type call struct {
 	service, operation string
 	method, url        string
 	body               []byte
-	secrets            []Secret // must not come back in an error
+	secrets            []Secret                  // must not come back in an error
+	stream             func(*json.Decoder) error // takes a success as it arrives, in each attempt anew; nil: decode it later
 	began              time.Time
 	sent               time.Time // the last attempt
 	answer             answer
@@ -138,7 +140,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := x.transport.RoundTrip(r)
 	x.answer = answer{}
 	if err == nil {
-		x.answer, err = read(resp)
+		err = x.receive(resp)
 	}
 	x.attempts++
 	x.err = x.judge(err)

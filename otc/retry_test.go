@@ -25,6 +25,7 @@ func TestReadIsRepeatedAfterTransientFailures(t *testing.T) {
 		"408":                     {Status: 408},
 		"closed after the header": {Truncate: true},
 		"cut after 40 bytes":      {Truncate: true, Keep: 40},
+		"too large":               {Body: append([]byte(`{}`), make([]byte, 8<<20)...)},
 		"half of the JSON":        {Body: []byte(`{"routetable":{"id":"`)},
 		"202 of another service":  {Status: 202, Code: "VPC.0001"},
 	} {

@@ -107,30 +107,75 @@ func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, e
 	var all []Server
 	rows := 0
 	for page := 1; page <= maxPages; page++ {
-		var answer struct {
-			Count   int      `json:"count"`
-			Servers []Server `json:"servers"`
-		}
+		var p serverPage
 		query := url.Values{"limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
 		if filter != "" {
 			query.Set(filter, value)
 		}
-		k := &call{service: "ecs", operation: opServers, method: http.MethodGet}
-		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), &answer); err != nil {
+		k := &call{service: "ecs", operation: opServers, method: http.MethodGet, stream: p.decode}
+		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), nil); err != nil {
 			return nil, err
 		}
-		for _, s := range answer.Servers {
+		for _, s := range p.servers {
 			if !slices.ContainsFunc(all, func(known Server) bool { return known.ID == s.ID }) {
 				all = append(all, s)
 			}
 		}
-		n := len(answer.Servers)
+		n := len(p.servers)
 		rows += n
-		if n == 0 || answer.Count > 0 && rows >= answer.Count || answer.Count == 0 && n < pageSize {
+		if n == 0 || p.count > 0 && rows >= p.count || p.count == 0 && n < pageSize {
 			return all, nil
 		}
 	}
 	return nil, fmt.Errorf("more than %d servers match %s=%s", maxPages*pageSize, filter, value)
+}
+
+// A serverPage is one answer of a server list.
+type serverPage struct {
+	count   int // of all pages; 0: not said
+	servers []Server
+}
+
+// decode keeps one server at a time: with user data, a page is as large as 9 MB.
+func (p *serverPage) decode(d *json.Decoder) error {
+	*p = serverPage{} // an attempt before may have come half of the way
+	return each(d, '{', func() error {
+		name, err := d.Token()
+		switch {
+		case err != nil:
+			return err
+		case name == "count":
+			return d.Decode(&p.count)
+		case name == "servers":
+			return each(d, '[', func() error {
+				var s Server
+				err := d.Decode(&s)
+				p.servers = append(p.servers, s)
+				return err
+			})
+		}
+		return d.Decode(new(json.RawMessage))
+	})
+}
+
+// each calls f at each member of the object, or element of the list, that comes
+// next. Null has none.
+func each(d *json.Decoder, open json.Delim, f func() error) error {
+	switch t, err := d.Token(); {
+	case err != nil:
+		return err
+	case t == nil:
+		return nil
+	case t != open:
+		return fmt.Errorf("no %v where one belongs", open)
+	}
+	for d.More() {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	_, err := d.Token()
+	return err
 }
 
 // A Port is a NIC of a server as Neutron shows it.

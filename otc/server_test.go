@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"otc-route-manager/otc/otctest"
 )
@@ -66,15 +69,72 @@ func TestServersWithShortPages(t *testing.T) {
 	}
 }
 
-// Trap 45: a page of 200 servers is as large as their user data makes it.
+// Trap 45: a page of 200 servers is as large as their user data makes it, here
+// 9 MB.
 func TestServersWithUserData(t *testing.T) {
 	w := newWorld(t)
-	w.Set(func(k *otctest.Knobs) { k.UserDataSize = 24 << 10 })
+	w.Set(func(k *otctest.Knobs) { k.UserDataSize = 32 << 10 })
 	w.populate("worker", 249)
 	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 250 {
 		t.Errorf("got %d servers, %v; want 250", len(got), err)
 	}
 	w.wantCalls(otctest.OpServerList, 2)
+}
+
+// A page is decoded server by server: what it takes does not grow with the page.
+func TestServersAreDecodedAsTheyArrive(t *testing.T) {
+	row := `{"id":"a","name":"x","OS-EXT-SRV-ATTR:user_data":"` + strings.Repeat("eHh4", 11<<10) + `"}`
+	took := func(n int) (bytes uint64) {
+		body := `{"servers":[` + strings.Repeat(row+",", n-1) + row + `],"count":7}`
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		var p serverPage
+		err := decodeAll(strings.NewReader(body), p.decode)
+		runtime.ReadMemStats(&after)
+		if err != nil || len(p.servers) != n || p.count != 7 {
+			t.Errorf("got %d servers of %d, %v; want %d of 7", len(p.servers), p.count, err, n)
+		}
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	few, many := took(20), took(400)
+	t.Logf("20 servers of %d bytes take %d bytes, 400 take %d", len(row), few, many)
+	if many > few+4<<20 { // all bytes ever allocated; the page has 18 MB
+		t.Errorf("20 servers take %d bytes, 400 take %d", few, many)
+	}
+}
+
+// Pages that are no page, or half of one, are asked for again, and nothing of
+// them counts.
+func TestServersInBrokenPages(t *testing.T) {
+	const half = `{"servers":[{"id":"lost","name":"x"}`
+	for name, f := range map[string]otctest.Fault{
+		"cut off":             {Body: []byte(half)},
+		"cut connection":      {Body: []byte(half + `]}`), Truncate: true, Keep: len(half)},
+		"stalled":             {Body: []byte(half + `]}`), Slow: time.Second},
+		"text":                {Body: []byte(`welcome`)},
+		"an HTML page":        {Body: []byte(`<html>`)},
+		"nothing":             {Body: []byte{}},
+		"a list":              {Body: []byte(`[` + half + `]}]`)},
+		"servers in no list":  {Body: []byte(`{"servers":{"id":"lost"}}`)},
+		"the wrong end":       {Body: []byte(half + `}]`)},
+		"a server of no kind": {Body: []byte(`{"servers":[{"id":"lost"},7]}`)},
+		"more behind it":      {Body: []byte(half + `]}{}`)},
+		"garbage behind it":   {Body: []byte(half + `]}x`)},
+		"too large":           {Body: []byte(half + strings.Repeat(" ", 32<<20) + `]}`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				f.Op, f.Times = otctest.OpServerList, 2
+				w.Fail(f)
+				if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 1 || got[0].ID != one {
+					t.Errorf("got %v, %v; want the one server", got, err)
+				}
+				if got := w.count.retries["connection"]; got != 2 {
+					t.Errorf("got %d retries, want 2", got)
+				}
+			})
+		})
+	}
 }
 
 // A list without a count ends with a page that is not full.
