@@ -91,7 +91,6 @@ type outcome struct {
 	accepted otc.Changes     // by the cloud
 	rejected otc.Changes     // not accepted
 	maybe    bool            // something was sent and not answered
-	readAt   time.Time       // when that read was asked for
 	aged     int             // reads that were too old to write on
 	asked    bool            // about contested next hops
 	gone     map[string]bool // by ECS id: what the cloud said then

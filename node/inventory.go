@@ -261,7 +261,7 @@ func (t *table) stillOrphans(ctx context.Context, e env, batch []otc.Route) ([]o
 		}
 	}
 	view, err := e.cloud.RouteTable(ctx, t.id) // last, so that the PUT follows it at once
-	if err == nil && !view.AsOf.IsZero() && time.Since(view.AsOf) > maxAge {
+	if err == nil && tooOld(view) {
 		err = errSlow
 	}
 	if err != nil {

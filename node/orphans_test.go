@@ -140,6 +140,23 @@ func deny(action string, how otctest.Denial) map[string]otctest.Denial {
 	return map[string]otctest.Denial{"ecs:cloudServers:" + action: how}
 }
 
+// What a slow table shows is too old to delete orphans by, and that is said.
+func TestOrphansOfASlowTable(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.up(1, cleanup)
+		w.agent(9).kube.set(false, nil)
+		w.PutRoute(mainTable, marked9("10.129.0.0/23", otherID))
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: maxAge + time.Second, Applied: true, Times: -1})
+		w.Reset()
+		w.pass(40 * time.Minute)
+		w.wantPuts()
+		a.wantTold(1, "error could not remove routes of instances that are gone", "takes longer than 10s to answer")
+		w.Heal()
+		w.pass(time.Hour)
+		w.wantRoutes(home)
+	})
+}
+
 // TestR3Orphans: what is not provably a leftover of ours stays, dead or not.
 func TestR3Orphans(t *testing.T) {
 	bubble(t, func(w *world) {

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,10 +89,10 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 		return step{err: wait(ctx, s.wait)}
 	case s.put != nil && e.stale():
 		return step{err: errStale}
-	case s.put != nil && time.Since(o.readAt) > maxAge && o.aged < maxAged:
+	case s.put != nil && tooOld(o.view) && o.aged < maxAged:
 		o.aged++
 		return step{}
-	case s.put != nil && time.Since(o.readAt) > maxAge:
+	case s.put != nil && tooOld(o.view):
 		return step{err: errSlow}
 	case s.put != nil:
 		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, t.id, s.put))
@@ -104,13 +103,15 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 	return a.read(o.plan.Changes)
 }
 
+// tooOld reports whether a PUT must not rest on a read any more.
+func tooOld(view otc.RouteTable) bool { return time.Since(view.AsOf) > maxAge }
+
 // read reads the table and plans.
 func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
 	view, err := e.cloud.RouteTable(ctx, t.id)
 	if err != nil {
 		return err
 	}
-	o.readAt = cmp.Or(view.AsOf, time.Now())
 	if elsewhere(view, to.server) {
 		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, to.server.VPCID)
 	}

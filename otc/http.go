@@ -135,8 +135,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.GetBody = nil // or package http may send the body again by itself
-	started := time.Now()
-	x.sent = started
+	x.sent = time.Now()
 	resp, err := x.transport.RoundTrip(r)
 	x.answer = answer{}
 	if err == nil {
@@ -144,7 +143,7 @@ func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	x.attempts++
 	x.err = x.judge(err)
-	x.observe(err, time.Since(started))
+	x.observe(err, time.Since(x.sent))
 	if err != nil {
 		return nil, x.err.Err
 	}

@@ -57,7 +57,7 @@ type RouteTable struct {
 	Default bool
 	Routes  []Route   // in no particular order, the system's local routes included
 	Subnets []string  // network ids
-	AsOf    time.Time // when the request that this answers was sent; zero: unknown
+	AsOf    time.Time // when the request that this answers was sent
 }
 
 // Used returns how many entries count towards the table's limit: all but the
