@@ -19,9 +19,13 @@ import (
 // /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
 // readiness: 200 or 503 with the reasons of status. /health?status=1 says the
 // same and whether the Node is in sync, always with 200: `kubectl get --raw`
-// drops the body of a 503. Each function is called for the requests that need it,
-// concurrently, and must return at once.
+// drops the body of a 503. /metrics takes the state of the Node from status, too.
+// Each function is called for the requests that need it, concurrently, and must
+// return at once.
+//
+// Call Handler once, before the first request.
 func (m *Metrics) Handler(status func() status.Status, alive func() error) http.Handler {
+	m.state.status = status
 	page := newPage()
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -114,6 +115,28 @@ func TestMetricsAreServed(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("got %s, want %q in it", got, want)
+		}
+	}
+}
+
+// TestStateIsAskedAtEachScrape: the four gauges are what status says at that moment, by
+// one call, so that a scrape agrees with itself.
+func TestStateIsAskedAtEachScrape(t *testing.T) {
+	asked := 0
+	h := testMetrics().Handler(func() status.Status {
+		asked++
+		return status.Status{InSync: asked%2 == 1, Conflicts: asked, Drift: asked + 10, Orphans: asked + 20}
+	}, func() error { return nil })
+	for scrape, inSync := range []int{1, 0, 1} {
+		got := body(t, ask(h, "GET", "/metrics"))
+		n := scrape + 1
+		for series, want := range map[string]int{"in_sync": inSync, "conflicts": n, "drift": n + 10, "orphaned_routes": n + 20} {
+			if line := fmt.Sprintf("# TYPE route_manager_%s gauge\nroute_manager_%[1]s %d\n", series, want); !strings.Contains(got, line) {
+				t.Errorf("scrape %d: got %s, want %q in it", n, got, line)
+			}
+		}
+		if asked != n {
+			t.Errorf("scrape %d: asked %d times, want once a scrape", n, asked)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type Metrics struct {
 	toRoute         prometheus.Histogram
 	tableRoutes     *prometheus.GaugeVec
 	tableLimit      prometheus.Gauge
-	state           struct{ inSync, conflicts, drift, orphans prometheus.Gauge }
+	state           *state
 
 	requests, retries *prometheus.CounterVec
 	duration          *prometheus.HistogramVec
@@ -42,10 +42,11 @@ type Metrics struct {
 // if the series begins with it. tables are the IDs of the route tables, limit is
 // how many routes one may hold unless [Metrics.RouteLimit] says otherwise.
 func New(b Build, tables []string, limit int) *Metrics {
-	m := &Metrics{reg: prometheus.NewRegistry()}
+	m := &Metrics{reg: prometheus.NewRegistry(), state: newState()}
 	m.reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.state,
 	)
 	f := promauto.With(m.reg)
 	m.addRoutes(f)
@@ -79,14 +80,6 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	}, []string{"route_table"})
 	m.tableLimit = gauge(f, "route_manager_route_table_limit",
 		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
-	m.state.inSync = gauge(f, "route_manager_in_sync",
-		"1 if every route table is known to hold all routes of the Node, else 0.")
-	m.state.conflicts = gauge(f, "route_manager_conflicts",
-		"Wanted destinations that are taken by a route this program must not change.")
-	m.state.drift = gauge(f, "route_manager_drift",
-		"Confirmed routes that the last check found missing or changed.")
-	m.state.orphans = gauge(f, "route_manager_orphaned_routes",
-		"Routes with this program's mark whose instance is gone.")
 }
 
 // addCloud registers what is known about the calls to the cloud.
@@ -163,19 +156,6 @@ func (m *Metrics) TableRoutes(table string, n int) {
 
 // RouteLimit sets how many routes one route table may hold.
 func (m *Metrics) RouteLimit(n int) { m.tableLimit.Set(float64(n)) }
-
-// State sets whether all wanted routes are confirmed, and how many wanted
-// destinations are in conflict, how many routes drifted and how many are orphaned.
-func (m *Metrics) State(inSync bool, conflicts, drift, orphans int) {
-	in := 0.0 // set once: a scrape must not see a 0 in passing
-	if inSync {
-		in = 1
-	}
-	m.state.inSync.Set(in)
-	m.state.conflicts.Set(float64(conflicts))
-	m.state.drift.Set(float64(drift))
-	m.state.orphans.Set(float64(orphans))
-}
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
 // operation is in snake case, such as "login" or "get_route_table"; code is the

@@ -58,8 +58,8 @@ func TestDrift(t *testing.T) {
 						return
 					}
 					a.wantState(true, false)
-					if _, conflicts, drift := a.counts.state(); drift != tt.drift || conflicts != 0 {
-						t.Errorf("drift %d, conflicts %d; want %d, 0", drift, conflicts, tt.drift)
+					if s := a.Status(); s.Drift != tt.drift || s.Conflicts != 0 {
+						t.Errorf("drift %d, conflicts %d; want %d, 0", s.Drift, s.Conflicts, tt.drift)
 					}
 					hint := hintDrift
 					if tt.put == "" {

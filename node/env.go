@@ -33,7 +33,6 @@ type Observer interface {
 	AnnotationToRoute(d time.Duration)           // from the Node event to the confirmed routes
 	TableRoutes(table string, n int)             // entries that count in a route table, as last read
 	RouteLimit(n int)                            // how many a table takes, once that is known
-	State(inSync bool, conflicts, drift, orphans int)
 }
 
 // Config says what to do for which Node.

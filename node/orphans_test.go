@@ -61,7 +61,7 @@ func TestOrphans(t *testing.T) {
 							continue
 						}
 						told += a.lines("OrphansFound") + a.lines("instances that are gone", orphan)
-						counted += a.counts.orphaned()
+						counted += a.Status().Orphans
 						a.wantState(true, true)
 					}
 					if told != 1 {
@@ -128,8 +128,8 @@ func TestOrphansInDoubt(t *testing.T) {
 				orphans := map[string]int{"Node still there": 1, "a Node's name that was cut off": 1}[name]
 				a.wantTold(orphans, "warning", "instances that are gone, which stay because their Node is still there")
 				a.wantTold(orphans, "instances that are gone")
-				if a.counts.orphaned() != orphans {
-					t.Errorf("%d orphans, want %d", a.counts.orphaned(), orphans)
+				if got := a.Status().Orphans; got != orphans {
+					t.Errorf("%d orphans, want %d", got, orphans)
 				}
 			})
 		})

@@ -285,7 +285,7 @@ func (r *Reconciler) recordRemoved(left []string) {
 	r.rec.record("node", "node is gone", info, event, "node "+r.cfg.NodeName+" is gone; "+what)
 }
 
-// publish makes a Status of what is known, and reports it.
+// publish makes a Status of what is known.
 func (r *Reconciler) publish() {
 	now := time.Now()
 	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: r.intent.wanted,
@@ -295,13 +295,11 @@ func (r *Reconciler) publish() {
 	}
 	v := judge(r.intent, r.instance, r.tables, r.cfg, now)
 	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons
-	conflicts, drift, orphans := 0, 0, 0
 	for _, t := range r.tables {
 		s.Tables = append(s.Tables, t.status(r.cfg, r.intent.wanted, s.Instance))
-		conflicts += len(t.plan.Conflicts)
-		drift += t.drifts()
-		orphans += len(t.orphans)
+		s.Conflicts += len(t.plan.Conflicts)
+		s.Drift += t.drifts()
+		s.Orphans += len(t.orphans)
 	}
-	r.obs.State(s.InSync, conflicts, drift, orphans)
 	r.status.Store(&s)
 }

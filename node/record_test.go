@@ -132,11 +132,9 @@ func (j *journal) raw() string {
 // A counts counts, as package metrics would: "pass success", "add error",
 // "call vpc update_route_table 200", "retry throttled".
 type counts struct {
-	mu                        sync.Mutex
-	n                         map[string]int
-	inSync                    bool
-	conflicts, drift, orphans int
-	took                      []time.Duration
+	mu   sync.Mutex
+	n    map[string]int
+	took []time.Duration
 }
 
 func newCounts() *counts { return &counts{n: map[string]int{}} }
@@ -152,13 +150,6 @@ func (c *counts) get(key string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.n[key]
-}
-
-// state returns the gauges: in sync, conflicts, drift.
-func (c *counts) state() (inSync bool, conflicts, drift int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.inSync, c.conflicts, c.drift
 }
 
 func (c *counts) Pass(result string)                          { c.add("pass "+result, 1) }
@@ -185,17 +176,4 @@ func (c *counts) RouteLimit(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.n["limit"] = n
-}
-
-func (c *counts) State(inSync bool, conflicts, drift, orphans int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.inSync, c.conflicts, c.drift, c.orphans = inSync, conflicts, drift, orphans
-}
-
-// orphaned returns the gauge of orphaned routes.
-func (c *counts) orphaned() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.orphans
 }

@@ -117,8 +117,8 @@ func foreignTraps() []trap {
 				w.pass(time.Hour)
 				w.wantRoutes(kind+" 10.128.2.0/23 → "+natID, "10.128.8.0/23 → worker-1 *")
 				a.wantState(false, false)
-				if _, conflicts, drift := a.counts.state(); conflicts != 1 || drift != 0 || !slices.Contains(w.Routes(mainTable), before) {
-					w.t.Errorf("%d conflicts, drift %d, %+v", conflicts, drift, w.Routes(mainTable))
+				if s := a.Status(); s.Conflicts != 1 || s.Drift != 0 || !slices.Contains(w.Routes(mainTable), before) {
+					w.t.Errorf("%d conflicts, drift %d, %+v", s.Conflicts, s.Drift, w.Routes(mainTable))
 				}
 				w.DeleteRoute(mainTable, "10.128.2.0/23")
 				w.pass(16 * time.Minute)

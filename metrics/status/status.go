@@ -25,6 +25,10 @@ type Status struct {
 	Subnets      []netip.Prefix // what the Node wants routes for
 	Tables       []Table        // in the order of ROUTE_TABLE_ID
 
+	Conflicts int // wanted destinations that are taken by a route which must not be changed
+	Drift     int // confirmed routes that the last read found missing or changed
+	Orphans   int // routes with this program's mark whose instance is gone
+
 	LastRead time.Time // end of the last pass over instance and tables; zero: none yet
 	NextRead time.Time // when the next is due; zero: none planned
 	Changes  []Change  // of state, newest first
