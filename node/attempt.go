@@ -15,7 +15,6 @@ import (
 const (
 	maxPauses    = 3 // waits of one pass for a table to show what was sent, or for another writer: 1, 2 and 4 seconds
 	maxThrottled = 2 // waits of one pass for a cloud that throttles PUTs; then it takes a new pass as after any other failure
-	splitSize    = 5 // operations per PUT for a cloud that wants them small (VPC.2800)
 )
 
 // errUnconfirmed is a change that was accepted and cannot be seen.
@@ -35,7 +34,7 @@ type step struct {
 // nothing is sent blindly again (R6).
 type attempt struct {
 	write     bool                  // changes are wanted; else it ends with the first read
-	limit     int                   // operations per PUT; 0: no limit
+	limit     int                   // operations per PUT; 0: otc.MaxOps
 	pauses    int                   // so far
 	throttled int                   // waits for a cloud that throttles, so far
 	unknown   error                 // why the last PUT may have been executed or not; nil: it is known
@@ -63,7 +62,7 @@ func (a *attempt) read(lacking otc.Changes) step {
 	}
 	unsent := slices.DeleteFunc(slices.Clone(open), func(op otc.Op) bool { return a.sent[op.Destination] })
 	if len(unsent) > 0 {
-		return step{put: unsent[:min(len(unsent), cmp.Or(a.limit, len(unsent)))]}
+		return step{put: unsent[:min(len(unsent), cmp.Or(a.limit, otc.MaxOps))]}
 	}
 	return a.pause(errUnconfirmed)
 }
@@ -87,9 +86,7 @@ func (a *attempt) answered(sent otc.Changes, err error) step {
 	switch {
 	case reaction == otc.Conflict:
 		return a.pause(err)
-	case reaction == otc.Split && a.limit == 0:
-		a.limit = splitSize
-	case reaction != otc.Rejected && reaction != otc.Split:
+	case reaction != otc.Rejected:
 		return step{err: err}
 	case len(sent) > 1:
 		a.limit = 1 // one bad route spoils all, or the table has moved on

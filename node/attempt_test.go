@@ -59,7 +59,7 @@ func (s step) String() string {
 		return "fail unconfirmed"
 	case s.err != nil:
 		var reactions []string
-		for _, name := range strings.Fields("permanent transient throttled relogin login_refused rejected conflict split quota") {
+		for _, name := range strings.Fields("permanent transient throttled relogin login_refused rejected conflict quota") {
 			if strings.Contains(s.err.Error(), name) {
 				reactions = append(reactions, name)
 			}
@@ -109,11 +109,7 @@ func TestAttempt(t *testing.T) {
 		{"another writer, who stays", "+1 = put +1; conflict = pause 1s; +1 = put +1; conflict = pause 2s; +1 = put +1; conflict = pause 4s; +1 = put +1; conflict = fail conflict", "", "+1 +1 +1 +1"},
 		{"another writer, then shown late: the pauses are shared", "+1 = put +1; conflict = pause 1s; +1 = put +1; ok = read; +1 = pause 2s; nothing = done", "+1", "+1"},
 
-		{"too many", "+1 +2 +3 +4 +5 +6 = put +1 +2 +3 +4 +5 +6; split = read; +1 +2 +3 +4 +5 +6 = put +1 +2 +3 +4 +5; ok = read; +6 = put +6; ok = read; nothing = done",
-			"+1 +2 +3 +4 +5 +6", "+1 +2 +3 +4 +5 +6"},
-		{"five are too many, too", "+1 +2 = put +1 +2; split = read; +1 +2 = put +1 +2; split = read; +1 +2 = put +1; ok = read; +2 = put +2; ok = read; nothing = done",
-			"+1 +2", "+1 +2 +1 +2"},
-		{"one is too many", "+1 = put +1; split = read; +1 = put +1; split = read; +1 = fail split", "", "+1 +1"},
+		{"more than five", "+1 +2 +3 +4 +5 +6 -7 = put +1 +2 +3 +4 +5; ok = read; +6 -7 = put +6 -7; ok = read; nothing = done", "+1 +2 +3 +4 +5 +6 -7", ""},
 
 		{"refused", "+1 = put +1; rejected = read; +1 = fail rejected", "", "+1"},
 		{"refused, and it is there", "+1 = put +1; rejected = read; nothing = done", "", "+1"},

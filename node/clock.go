@@ -104,7 +104,7 @@ func hopeless(err error) bool {
 	switch otc.ReactionTo(err) {
 	case otc.Permanent, otc.Quota, otc.Relogin:
 		return true
-	case otc.Rejected, otc.Split: // a single route; several would have been isolated
+	case otc.Rejected: // a single route; several would have been isolated
 		e, ok := errors.AsType[*otc.Error](err)
 		return !ok || !e.Stale
 	}

@@ -11,7 +11,7 @@ import (
 // Cloud is all that this package asks of the cloud; *otc.Client is one.
 type Cloud interface {
 	RouteTable(ctx context.Context, id string) (otc.RouteTable, error)
-	UpdateRoutes(ctx context.Context, id string, ch otc.Changes) error
+	UpdateRoutes(ctx context.Context, read otc.RouteTable, changes otc.Changes) error
 	Server(ctx context.Context, id string) (otc.Server, error)
 	ServersByIP(ctx context.Context, ip netip.Addr) ([]otc.Server, error)
 	ServersByName(ctx context.Context, name string) ([]otc.Server, error)

@@ -218,15 +218,16 @@ func (t *table) cleanUp(ctx context.Context, e env) {
 // of a few, the table shows the same entry, the cloud misses its instance and the
 // API server its Node (R11). It returns what a read no longer shows.
 func (t *table) removeOrphans(ctx context.Context, e env) (removed []otc.Route, err error) {
-	for batch := range slices.Chunk(slices.Clone(t.orphans), splitSize) {
-		if batch, err = t.stillOrphans(ctx, e, batch); err != nil {
+	for batch := range slices.Chunk(slices.Clone(t.orphans), otc.MaxOps) {
+		var read otc.RouteTable
+		if read, batch, err = t.stillOrphans(ctx, e, batch); err != nil {
 			return removed, err
 		}
 		if len(batch) == 0 {
 			continue
 		}
 		ch, result := otc.Ops(otc.Delete, batch...), "success"
-		if err = e.cloud.UpdateRoutes(ctx, t.id, ch); err != nil {
+		if err = e.cloud.UpdateRoutes(ctx, read, ch); err != nil {
 			result = "error"
 		}
 		for range ch {
@@ -244,9 +245,9 @@ func (t *table) removeOrphans(ctx context.Context, e env) (removed []otc.Route, 
 	return removed, nil
 }
 
-// stillOrphans returns the routes of a batch that may be deleted now.
-func (t *table) stillOrphans(ctx context.Context, e env, batch []otc.Route) ([]otc.Route, error) {
-	var out []otc.Route
+// stillOrphans returns the routes of a batch that may be deleted now, and the read
+// that shows them.
+func (t *table) stillOrphans(ctx context.Context, e env, batch []otc.Route) (view otc.RouteTable, out []otc.Route, err error) {
 	for _, r := range batch {
 		name, named := strings.CutPrefix(r.Description, Mark+": ")
 		if !named || len(r.Description) >= maxDescription || !isGone(ctx, e.cloud, uuid(r.NextHop)) { // a long name is cut off
@@ -254,18 +255,18 @@ func (t *table) stillOrphans(ctx context.Context, e env, batch []otc.Route) ([]o
 		}
 		exists, err := e.kube.NodeExists(ctx, name)
 		if err != nil {
-			return nil, err
+			return view, nil, err
 		}
 		if !exists {
 			out = append(out, r)
 		}
 	}
-	view, err := e.cloud.RouteTable(ctx, t.id) // last, so that the PUT follows it at once
+	view, err = e.cloud.RouteTable(ctx, t.id) // last, so that the PUT follows it at once
 	if err == nil && tooOld(view) {
 		err = errSlow
 	}
 	if err != nil {
-		return nil, err
+		return view, nil, err
 	}
-	return slices.DeleteFunc(out, func(r otc.Route) bool { return !slices.Contains(view.Routes, r) }), nil
+	return view, slices.DeleteFunc(out, func(r otc.Route) bool { return !slices.Contains(view.Routes, r) }), nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"otc-route-manager/otc"
 	"otc-route-manager/otc/otctest"
 )
 
@@ -315,8 +316,8 @@ func TestOrphansComeBackMeanwhile(t *testing.T) {
 		}
 		w.AddServer(server(otherID, "x", "10.20.0.99"))
 		w.pass(2 * time.Hour)
-		if n := len(w.Routes(mainTable)); n != 1+12-splitSize {
-			t.Errorf("%d routes are left, want all but the first %d", n, splitSize)
+		if n := len(w.Routes(mainTable)); n != 1+12-otc.MaxOps {
+			t.Errorf("%d routes are left, want all but the first %d", n, otc.MaxOps)
 		}
 	})
 }

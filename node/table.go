@@ -95,7 +95,7 @@ func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s ste
 	case s.put != nil && tooOld(o.view):
 		return step{err: errSlow}
 	case s.put != nil:
-		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, t.id, s.put))
+		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, o.view, s.put))
 	}
 	if err := t.read(ctx, e, to, o); err != nil {
 		return step{err: err}

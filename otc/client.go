@@ -26,11 +26,6 @@ const (
 	opQuotas      = "list_quotas"
 )
 
-// maxHeldUp is how long a login may take in the middle of a PUT.
-const maxHeldUp = 2 * time.Second
-
-var errHeldUp = errors.New("not sent: the login took too long, and the table may be another by now")
-
 // Config is what a Client needs to know. The first six fields are required,
 // ProjectName or ProjectID is enough.
 type Config struct {
@@ -101,7 +96,6 @@ func (c *Client) CredentialsChanged() bool { return c.auth.changed() }
 func (c *Client) do(ctx context.Context, k *call, path string, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	k.began = time.Now()
 	s, err := c.auth.session(ctx, nil, k.operation)
 	if err != nil {
 		return err
@@ -122,18 +116,20 @@ func (c *Client) do(ctx context.Context, k *call, path string, result any) error
 	return k.decode(result)
 }
 
-// sendAs sends the call with the session's token. A PUT that a login has held up is
-// not sent: it rests on a read, and what was read may be another's by now.
-func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) error {
-	if k.method == http.MethodPut && time.Since(k.began) > maxHeldUp {
-		return &Error{Service: k.service, Operation: k.operation, Err: errHeldUp, Reaction: Conflict, Stale: true}
+// sendAs sends the call with the session's token. The body is made now, not before a
+// login that may take a while.
+func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) (err error) {
+	if k.encode != nil {
+		if k.body, err = k.encode(); err != nil {
+			return err
+		}
 	}
 	k.url = s.base[k.service] + path
 	if k.service == "vpc" && strings.HasPrefix(path, "/v2.0/") { // Neutron's paths name no project
 		k.url = strings.TrimSuffix(s.base["vpc"], "/v1/"+s.project) + path
 	}
 	k.secrets = []Secret{s.token}
-	err := c.sender.send(ctx, k)
+	err = c.sender.send(ctx, k)
 	if e, ok := errors.AsType[*Error](err); k.operation == s.cause && (err == nil || ok && e.tookToken()) {
 		s.cured.Store(true)
 	}

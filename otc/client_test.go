@@ -22,7 +22,7 @@ func everyCall() map[string]func(context.Context, *Client) error {
 			return err
 		},
 		"vpc update_route_table": func(ctx context.Context, c *Client) error {
-			return c.UpdateRoutes(ctx, otctest.TableID, Ops(Add, route("10.128.4.0/23")))
+			return c.UpdateRoutes(ctx, fresh(), Ops(Add, route("10.128.4.0/23")))
 		},
 		"vpc list_quotas": func(ctx context.Context, c *Client) error {
 			_, err := c.RouteQuota(ctx)
@@ -93,7 +93,7 @@ func TestIdsAreChecked(t *testing.T) {
 	w := newWorld(t)
 	for _, id := range []string{"", "x", "../vpcs/x", strings.Repeat("a", 36), one + "/", one + "?x", strings.ReplaceAll(one, "-", "_"), "ä" + one[2:]} {
 		_, err1 := w.client.RouteTable(t.Context(), id)
-		err2 := w.client.UpdateRoutes(t.Context(), id, Ops(Add, route("10.128.4.0/23")))
+		err2 := w.client.UpdateRoutes(t.Context(), RouteTable{ID: id, AsOf: time.Now()}, Ops(Add, route("10.128.4.0/23")))
 		_, err3 := w.client.Server(t.Context(), id)
 		_, err4 := w.client.Ports(t.Context(), id)
 		for i, err := range []error{err1, err2, err3, err4} {

@@ -86,13 +86,16 @@ func RetryAfter(err error) time.Duration {
 }
 
 // ReactionTo returns how err may be reacted to: by the policy table if the cloud
-// was asked, Permanent for ErrGuard, else Transient.
+// was asked, Permanent for ErrGuard, Conflict for ErrTooOld, else Transient.
 func ReactionTo(err error) Reaction {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Reaction
 	}
-	if errors.Is(err, ErrGuard) {
+	switch {
+	case errors.Is(err, ErrGuard):
 		return Permanent
+	case errors.Is(err, ErrTooOld):
+		return Conflict
 	}
 	return Transient
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"otc-route-manager/otc/otctest"
 )
@@ -41,17 +42,17 @@ func refused() map[string]Route {
 }
 
 // R1: no destination leaves but those strictly inside a permitted range, whatever
-// the planner said. Nothing at all is sent, not even a login.
+// the planner said.
 func TestR1NothingOutsideTheRangesLeaves(t *testing.T) {
 	good := route("10.128.8.0/23")
 	for name, r := range refused() {
 		for _, ch := range []Changes{Ops(Add, r), Ops(Modify, r), Ops(Delete, r),
 			Ops(Add, good, r), slices.Concat(Ops(Add, good), Ops(Modify, r)), slices.Concat(Ops(Add, good), Ops(Delete, r))} {
 			w := newWorld(t)
-			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+			if err := w.put(ch); !errors.Is(err, ErrGuard) {
 				t.Errorf("%s: %v: got %v, want a refusal", name, ch, err)
 			}
-			w.wantCalls("", 0)
+			w.wantCalls(otctest.OpTableUpdate, 0)
 		}
 	}
 }
@@ -62,12 +63,12 @@ func TestR1AddsAreCanonical(t *testing.T) {
 		r := route("10.128.4.0/23")
 		r.Spelling = spelling
 		w := newWorld(t)
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, r)); !errors.Is(err, ErrGuard) {
+		if err := w.put(Ops(Add, r)); !errors.Is(err, ErrGuard) {
 			t.Errorf("got %v, want a refusal", err)
 		}
-		w.wantCalls("", 0)
+		w.wantCalls(otctest.OpTableUpdate, 0)
 		w.SetRoutes(otctest.TableID, otctest.Route{Type: "ecs", Destination: spelling, NextHop: two})
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Modify, r)); err != nil {
+		if err := w.put(Ops(Modify, r)); err != nil {
 			t.Errorf("got %v", err)
 		}
 		if got := w.Routes(otctest.TableID); len(got) != 1 || got[0].Destination != spelling || got[0].NextHop != one {
@@ -88,7 +89,7 @@ func TestR1OddRanges(t *testing.T) {
 		if err := w.write(); !errors.Is(err, ErrGuard) { // 10.128.4.0/23
 			t.Errorf("%q: got %v, want a refusal", ranges, err)
 		}
-		w.wantCalls("", 0)
+		w.wantCalls(otctest.OpTableUpdate, 0)
 	}
 }
 
@@ -99,16 +100,15 @@ func TestR1InsideIsSent(t *testing.T) {
 		all = append(all, route(s))
 	}
 	w := newWorld(t)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, all...)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Modify, all[:3]...), Ops(Delete, all[3:]...))); err != nil {
-		t.Fatal(err)
+	for _, ch := range []Changes{Ops(Add, all[:3]...), Ops(Add, all[3:]...), slices.Concat(Ops(Modify, all[:2]...), Ops(Delete, all[2:5]...))} {
+		if err := w.put(ch); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if got := len(w.Routes(otctest.TableID)); got != 3 {
 		t.Errorf("got %d routes, want 3", got)
 	}
-	w.wantCalls(otctest.OpTableUpdate, 2)
+	w.wantCalls(otctest.OpTableUpdate, 3)
 }
 
 // R2: a PUT is a delta. It names what it changes, once, and nothing else moves.
@@ -117,7 +117,7 @@ func TestR2OnlyNamedRoutesChange(t *testing.T) {
 		{Type: "ecs", Destination: "10.128.6.0/23", NextHop: two, Description: "otc-route-manager worker-2"}}
 	w := newWorld(t)
 	w.SetRoutes(otctest.TableID, append(slices.Clone(foreign), otctest.Route{Type: "ecs", Destination: "10.128.8.0/23", NextHop: one, Description: mark})...)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Add, route("10.128.4.0/23")), Ops(Delete, route("10.128.8.0/23")))); err != nil {
+	if err := w.put(slices.Concat(Ops(Add, route("10.128.4.0/23")), Ops(Delete, route("10.128.8.0/23")))); err != nil {
 		t.Fatal(err)
 	}
 	requests := w.Requests()
@@ -131,8 +131,8 @@ func TestR2OnlyNamedRoutesChange(t *testing.T) {
 	w.wantCalls(otctest.OpTableUpdate, 1)
 }
 
-// R2: one operation per destination, in whatever spelling and list.
-func TestR2OneOperationPerDestination(t *testing.T) {
+// R2: one operation per destination, in whatever spelling and list, and five in all.
+func TestR2FewOperationsOnePerDestination(t *testing.T) {
 	a, b := route("10.128.4.0/23"), route("10.128.4.0/23")
 	b.Spelling = "10.128.4.9/23"
 	six, long := route("fd01:0:0:4::/64"), route("fd01:0:0:4::/64")
@@ -146,12 +146,55 @@ func TestR2OneOperationPerDestination(t *testing.T) {
 		"delete twice, spelled":       Ops(Delete, a, b),
 		"IPv6 in long and short form": slices.Concat(Ops(Add, six), Ops(Delete, long)),
 		"nothing":                     {},
+		"six operations":              Ops(Add, a, route("10.128.6.0/23"), route("10.128.8.0/23"), route("10.128.10.0/23"), route("10.128.12.0/23"), six),
 	} {
 		w := newWorld(t)
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+		if err := w.put(ch); !errors.Is(err, ErrGuard) {
 			t.Errorf("%s: got %v, want a refusal", name, err)
 		}
-		w.wantCalls("", 0)
+		w.wantCalls(otctest.OpTableUpdate, 0)
+	}
+}
+
+// A PUT rests on a read that was asked for 10 s ago at most when it leaves, whatever
+// has held it up: executed 60 s late, it comes before the new owner's last check.
+func TestR6PutRestsOnARecentRead(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		read   time.Duration // before the PUT
+		login  time.Duration // how long the login takes
+		revoke bool          // the token that the read was made with
+		sent   int
+	}{
+		{"just read", 0, 0, false, 1},
+		{"10 s ago", 10 * time.Second, 0, false, 1},
+		{"more than 10 s ago", 10*time.Second + 1, 0, false, 0},
+		{"never read", 1e6 * time.Hour, 0, false, 0},
+		{"a login of 10 s", 0, 10 * time.Second, false, 1},
+		{"a login of more", 0, 10*time.Second + 1, false, 0},
+		{"a refused token, and a login of 10 s", 0, 10 * time.Second, true, 2},
+		{"a refused token, and a login of more", 0, 10*time.Second + 1, true, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				if tt.revoke {
+					w.mustRead()
+					w.RevokeTokens()
+				}
+				w.Fail(otctest.Fault{Op: otctest.OpLogin, Delay: tt.login})
+				table := fresh()
+				table.AsOf = table.AsOf.Add(-tt.read)
+				if tt.read > time.Hour {
+					table.AsOf = time.Time{}
+				}
+				err := w.client.UpdateRoutes(t.Context(), table, Ops(Add, route("10.128.4.0/23")))
+				wantSent := w.Routes(otctest.TableID)
+				if tooOld := errors.Is(err, ErrTooOld); (len(wantSent) == 0) != tooOld || (err != nil) != tooOld {
+					t.Errorf("got %v and the routes %v", err, wantSent)
+				}
+				w.wantCalls(otctest.OpTableUpdate, tt.sent)
+			})
+		})
 	}
 }
 
@@ -170,16 +213,16 @@ func TestGuardOnRoutes(t *testing.T) {
 		edit(&r)
 		for _, ch := range []Changes{Ops(Add, r), Ops(Modify, r)} {
 			w := newWorld(t)
-			if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, ch); !errors.Is(err, ErrGuard) {
+			if err := w.put(ch); !errors.Is(err, ErrGuard) {
 				t.Errorf("%s: got %v, want a refusal", name, err)
 			}
-			w.wantCalls("", 0)
+			w.wantCalls(otctest.OpTableUpdate, 0)
 		}
 	}
 	r := route("10.128.4.0/23")
 	r.Description = mark + strings.Repeat("x", 255-len(mark))
 	w := newWorld(t)
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, Ops(Add, r)); err != nil {
+	if err := w.put(Ops(Add, r)); err != nil {
 		t.Errorf("255 bytes of description: got %v", err)
 	}
 }

@@ -95,8 +95,14 @@ func (w *world) read() error {
 
 // write adds a route.
 func (w *world) write() error {
-	return w.client.UpdateRoutes(w.t.Context(), otctest.TableID, Ops(Add, route("10.128.4.0/23")))
+	return w.put(Ops(Add, route("10.128.4.0/23")))
 }
+
+// put sends changes that rest on a read of this moment.
+func (w *world) put(ch Changes) error { return w.client.UpdateRoutes(w.t.Context(), fresh(), ch) }
+
+// fresh is the route table as if it had just been read.
+func fresh() RouteTable { return RouteTable{ID: otctest.TableID, AsOf: time.Now()} }
 
 // mustRead is for calls that are only there to come before others.
 func (w *world) mustRead() {

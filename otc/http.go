@@ -49,10 +49,10 @@ type call struct {
 	service, operation string
 	method, url        string
 	body               []byte
+	encode             func() ([]byte, error)    // makes the body, last thing before it is sent; nil: there is none, or it is made
 	secrets            []Secret                  // must not come back in an error
 	stream             func(*json.Decoder) error // takes a success as it arrives, in each attempt anew; nil: decode it later
-	began              time.Time
-	sent               time.Time // the last attempt
+	sent               time.Time                 // the last attempt
 	answer             answer
 }
 

@@ -19,13 +19,12 @@ const (
 	LoginRefused                 // no further attempt with these credentials for 15 minutes
 	Rejected                     // PUT, 400: one of the routes is not taken, or the table has moved on
 	Conflict                     // PUT, 409: somebody else is at it; read and plan again
-	Split                        // too many operations in one request: at most 5
 	Quota                        // full: somebody has to make room
 )
 
 // String returns the reaction's name in lower case.
 func (r Reaction) String() string {
-	return [...]string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "split", "quota"}[r]
+	return [...]string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "quota"}[r]
 }
 
 // A rule says how to react to one kind of answer. Empty fields match anything.
@@ -91,7 +90,6 @@ func policy() []rule {
 		{status: 405, reaction: Permanent}, // the gateway's own quota among them
 
 		// What a PUT on a route table meets.
-		{status: 400, code: "VPC.2800", reaction: Split},
 		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: cureFull},
 		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Rejected, stale: true, cure: cureWriter},
 		{operation: opUpdateTable, status: 409, reaction: Conflict, cure: cureWriter},

@@ -79,7 +79,7 @@ func documented() []reply {
 		{get, 404, "VPC.0105", 0, "", Transient, ""},
 		{get, 500, "VPC.0105 VPC.0106 VPC.0111", 0, "", Transient, ""},
 		{put, 500, "VPC.0105", 0, "", Transient, ""},
-		{put, 400, "VPC.2800", 0, "The num of routes to update is more than 5.", Split, ""},
+		{put, 400, "VPC.2800", 0, "The num of routes to update is more than 5.", Rejected, ""},
 		{put, 400, "VPC.2809", 0, "NeutronError", Rejected, "overlap"},
 		{put, 400, "VPC.2812", 0, "", Rejected, ""},
 		{put, 400, "VPC.0007", 0, "", Rejected, "different projects"},
@@ -197,7 +197,7 @@ func (w *world) checkPolicy(a reply, code string) {
 			t.Errorf("got cure %q, want %q in it", e.Cure, part)
 		}
 	}
-	if e.Cure == "" && a.want != Split && a.status != http.StatusNotFound {
+	if e.Cure == "" && a.status != http.StatusNotFound {
 		t.Error("nobody is told what to do about it")
 	}
 	if _, refused := errors.AsType[*LoginRefusedError](err); refused != (a.want == LoginRefused) {
@@ -222,13 +222,14 @@ func TestReactionTo(t *testing.T) {
 	}{
 		{errors.New("x"), Transient},
 		{fmt.Errorf("x: %w", ErrGuard), Permanent},
+		{fmt.Errorf("x: %w", ErrTooOld), Conflict},
 		{&LoginRefusedError{Err: &Error{Reaction: LoginRefused}}, LoginRefused},
 	} {
 		if got := ReactionTo(tt.err); got != tt.want {
 			t.Errorf("%v: got %v, want %v", tt.err, got, tt.want)
 		}
 	}
-	for r, want := range []string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "split", "quota"} {
+	for r, want := range []string{"permanent", "transient", "throttled", "relogin", "login_refused", "rejected", "conflict", "quota"} {
 		if got := Reaction(r).String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}

@@ -17,7 +17,7 @@ func TestReadme(t *testing.T) {
 		t.Fatal(err)
 	}
 	then := map[string][]Reaction{"pause": {LoginRefused}, "slow": {Permanent, Quota}, "retry": {Transient}, "wait": {Throttled},
-		"login": {Relogin}, "reread": {Rejected, Conflict}, "split": {Split}}
+		"login": {Relogin}, "reread": {Rejected, Conflict}}
 	quoted := regexp.MustCompile("`(?:(\\w+) ([a-z ]+): )?HTTP (\\d+)(?: ([A-Z][\\w.]+))?(?: \"(.*)…\")?`|`([A-Z]\\w+\\.\\d+|itemNotFound)`")
 	answers := 0
 	for line := range strings.Lines(string(b)) {

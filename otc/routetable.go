@@ -19,6 +19,12 @@ const TypeECS = "ecs"
 // typeLocal is the type of the system's routes to the VPC's own subnets.
 const typeLocal = "local"
 
+// Bounds of a PUT.
+const (
+	MaxOps = 5                // operations (VPC API, creating a route table; for a PUT VPC.2800 says so)
+	maxAge = 10 * time.Second // of the read behind it: executed up to 60 s later, it comes before the new owner's last check, 75 s after its confirmation
+)
+
 // maxDescription is the longest description of a route, in bytes (VPC API,
 // updating a route table: at most 255 characters, no angle brackets).
 const maxDescription = 255
@@ -255,33 +261,42 @@ func (ch Changes) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// ErrGuard means that changes were not sent because they would have touched
-// something this client must never touch.
-var ErrGuard = errors.New("refused to send")
+// Why a PUT was not sent.
+var (
+	ErrGuard  = errors.New("refused to send")                                                            // it would have touched what this client must never touch
+	ErrTooOld = errors.New("not sent: the route table was read more than 10 s ago and may have changed") // read again
+)
 
-// UpdateRoutes sends the changes in one PUT. It sends nothing, and returns
-// ErrGuard, if any of them is outside what Config.Allowed permits. The answer is
+// UpdateRoutes sends changes in one PUT (VPC API, "Updating a Route Table"), which
+// rests on the table as it was read. Last thing before the request is encoded it
+// refuses: with ErrGuard more than 5 operations and what Config.Allowed does not
+// permit, with ErrTooOld a read that was asked for more than 10 s ago. The answer is
 // not looked at: the API's own sample of it is incomplete. Read the table again.
-func (c *Client) UpdateRoutes(ctx context.Context, id string, ch Changes) error {
-	if !IsUUID(id) {
-		return fmt.Errorf("route table id %q is not a UUID", id)
+func (c *Client) UpdateRoutes(ctx context.Context, read RouteTable, changes Changes) error {
+	if !IsUUID(read.ID) {
+		return fmt.Errorf("route table id %q is not a UUID", read.ID)
 	}
-	if err := ch.guard(c.cfg.Allowed); err != nil {
-		return err
+	encode := func() ([]byte, error) {
+		if err := changes.guard(c.cfg.Allowed); err != nil {
+			return nil, err
+		}
+		if time.Since(read.AsOf) > maxAge {
+			return nil, ErrTooOld
+		}
+		return changes.MarshalJSON()
 	}
-	body, err := ch.MarshalJSON()
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, body: body}, "/routetables/"+id, nil)
+	return c.do(ctx, &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, encode: encode}, "/routetables/"+read.ID, nil)
 }
 
-// guard is the last look at what goes to the cloud: every destination lies
-// strictly inside an allowed range and is named once, what is added is spelled
-// canonically, and what is written is an ecs route to a server.
+// guard is the last look at what goes to the cloud: at most 5 operations, every
+// destination lies strictly inside an allowed range and is named once, what is added
+// is spelled canonically, and what is written is an ecs route to a server.
 func (ch Changes) guard(allowed []netip.Prefix) error {
-	if len(ch) == 0 {
+	switch {
+	case len(ch) == 0:
 		return fmt.Errorf("%w: no change", ErrGuard)
+	case len(ch) > MaxOps:
+		return fmt.Errorf("%w: %d operations in one request", ErrGuard, len(ch))
 	}
 	seen := map[netip.Prefix]bool{}
 	for _, op := range ch {

@@ -129,7 +129,7 @@ func TestChangesOnTheWire(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 200, Body: []byte(`{}`)})
-		if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, tt.ch); err != nil {
+		if err := w.put(tt.ch); err != nil {
 			t.Errorf("%s: got %v", tt.name, err)
 			continue
 		}
@@ -161,7 +161,7 @@ func TestOwnSpellingOfTheTable(t *testing.T) {
 	w := newWorld(t)
 	w.Set(func(k *otctest.Knobs) { k.Respell, k.ExactSpelling = otctest.LongForm, true })
 	add := Ops(Add, route("fd01:0:0:4::/64"), route("fd01:0:0:8::/64"))
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, add); err != nil {
+	if err := w.put(add); err != nil {
 		t.Fatal(err)
 	}
 	table, err := w.client.RouteTable(t.Context(), otctest.TableID)
@@ -173,7 +173,7 @@ func TestOwnSpellingOfTheTable(t *testing.T) {
 		t.Fatalf("got %+v, want two routes in another spelling", ours)
 	}
 	ours[0].NextHop = two
-	if err := w.client.UpdateRoutes(t.Context(), otctest.TableID, slices.Concat(Ops(Modify, ours[:1]...), Ops(Delete, ours[1:]...))); err != nil {
+	if err := w.put(slices.Concat(Ops(Modify, ours[:1]...), Ops(Delete, ours[1:]...))); err != nil {
 		t.Errorf("got %v", err)
 	}
 	if got := w.Routes(otctest.TableID); len(got) != 1 || got[0].NextHop != two {

@@ -121,5 +121,5 @@ func (p *poller) poll(ctx context.Context) error {
 	if len(plan.Changes) == 0 {
 		return nil
 	}
-	return p.cloud.UpdateRoutes(ctx, p.table, plan.Changes)
+	return p.cloud.UpdateRoutes(ctx, table, plan.Changes)
 }
