@@ -103,8 +103,8 @@ func regionTraps() []trap {
 				}
 			}),
 			run:   hours(0.23),
-			calls: "login server get:401 login get:401( get:401){2,6}", state: "not ready",
-			told: []string{"log error … APIGW.0307 … another region … OS_REGION_NAME", "status APIGW.0307", "count call iam login 201 = 2"},
+			calls: "login server get:401 login get:401 get:401 login get:401( get:401){1,5}", state: "not ready",
+			told: []string{"log error … APIGW.0307 … another region … OS_REGION_NAME", "status APIGW.0307", "count call iam login 201 = 3"},
 		},
 		fine("trap 9: endpoint overrides end in a slash or lack the project", func(_ *world, a *agent) {
 			a.tune = func(c *otc.Config) {

@@ -129,18 +129,18 @@ func tokenTraps() []trap {
 			set:  knob(func(k *otctest.Knobs) { k.Restricted = true }),
 			run: func(w *world, a *agent) {
 				w.pass(14 * time.Minute)
-				w.wantPattern("login server get:401 login get:401( get:401){3,6}")
+				w.wantPattern("login server get:401 login get:401 get:401 login get:401( get:401){2,5}")
 				w.Set(func(k *otctest.Knobs) { k.Restricted = false })
 				w.pass(30 * time.Minute)
 			},
 			table: []string{home}, calls: "get put get", state: "ready, in sync",
-			told: []string{"log error could not … route table … VPC.0005 … restricted, frozen or in arrears", "event Warning RouteFailed", "count call iam login 201 = 2"},
+			told: []string{"log error could not … route table … VPC.0005 … restricted, frozen or in arrears", "event Warning RouteFailed", "count call iam login 201 = 3"},
 		}, {
 			name:  "trap 4: only writing meets a 401 that a new token does not cure",
 			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, Code: "VPC.0009", Times: -1}),
 			run:   hours(0.23),
-			calls: "login server get put:401 login put:401( get put:401){3,6}",
-			told:  []string{"log error could not … route table … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 2"}, state: "not ready",
+			calls: "login server get put:401 login put:401 get put:401 login put:401( get put:401){2,5}",
+			told:  []string{"log error could not … route table … VPC.0009", "event Warning RouteFailed … VPC.0009", "status VPC.0009", "count call iam login 201 = 3"}, state: "not ready",
 		}, {
 			name:  "trap 3: a token dies between read and write",
 			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusUnauthorized, Code: "VPC.0008"}),

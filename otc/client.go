@@ -7,7 +7,6 @@ package otc
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -80,15 +79,15 @@ func New(cfg Config, log *slog.Logger) *Client {
 // Login makes sure that there is a token and returns its project id, its end and
 // the base URLs in use by service.
 func (c *Client) Login(ctx context.Context) (project string, expires time.Time, base map[string]string, err error) {
-	s, err := c.auth.session(ctx, nil, opLogin)
+	s, err := c.auth.session(ctx, nil)
 	if err != nil {
 		return "", time.Time{}, nil, err
 	}
 	return s.project, s.expires, s.base, nil
 }
 
-// CredentialsChanged reports whether the credentials are others than those that
-// logins were refused with of late, the last one among them. It sends nothing.
+// CredentialsChanged reports whether the last login was refused and the credentials
+// are others by now, none of them refused of late. It sends nothing.
 func (c *Client) CredentialsChanged() bool { return c.auth.changed() }
 
 // do sends a call with a token to path below the service's base URL and decodes
@@ -96,13 +95,13 @@ func (c *Client) CredentialsChanged() bool { return c.auth.changed() }
 func (c *Client) do(ctx context.Context, k *call, path string, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	s, err := c.auth.session(ctx, nil, k.operation)
+	s, err := c.auth.session(ctx, nil)
 	if err != nil {
 		return err
 	}
 	err = c.sendAs(ctx, s, k, path)
 	if err != nil && ReactionTo(err) == Relogin && !c.cfg.OneLogin {
-		fresh, loginErr := c.auth.session(ctx, s, k.operation)
+		fresh, loginErr := c.auth.session(ctx, s)
 		switch {
 		case loginErr != nil:
 			return loginErr
@@ -129,9 +128,5 @@ func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) (
 		k.url = strings.TrimSuffix(s.base["vpc"], "/v1/"+s.project) + path
 	}
 	k.secrets = []Secret{s.token}
-	err = c.sender.send(ctx, k)
-	if e, ok := errors.AsType[*Error](err); k.operation == s.cause && (err == nil || ok && e.tookToken()) {
-		s.cured.Store(true)
-	}
-	return err
+	return c.sender.send(ctx, k)
 }

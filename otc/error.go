@@ -51,12 +51,6 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// tookToken reports whether the answer is one that only a good token gets: not
-// the gateway's or a proxy's failure on the way, and no refusal of the token.
-func (e *Error) tookToken() bool {
-	return e.Status/100 == 4 && e.Reaction != Relogin && e.Reaction != Throttled
-}
-
 // Unwrap returns the transport's error.
 func (e *Error) Unwrap() error { return e.Err }
 

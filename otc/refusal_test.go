@@ -103,7 +103,7 @@ func TestR7ChangedCredentialsAtOnce(t *testing.T) {
 		if w.client.CredentialsChanged() {
 			t.Error("changed after a login that succeeded")
 		}
-		if text := fmt.Sprintf("%+v %q", *w.client.auth, w.client.auth.refused); strings.Contains(text, "eheim") {
+		if text := fmt.Sprintf("%+v %#v", *w.client.auth, w.client.auth.refused); strings.Contains(text, "eheim") {
 			t.Errorf("refused passwords are kept as text: %s", text)
 		}
 	})
@@ -173,6 +173,7 @@ func TestLoginThatIsNotRefused(t *testing.T) {
 		{"400", otctest.Fault{Status: 400, Code: "IAM.0011"}, false},
 		{"no connection", otctest.Fault{Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}, false},
 		{"no such host", otctest.Fault{Err: &net.DNSError{Err: "no such host", Name: "iam.eu-de.otc.t-systems.com"}}, false},
+		{"no proxy", otctest.Fault{Err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: errors.New("Forbidden")}}, false},
 		{"reset", otctest.Fault{Reset: true}, true},
 		{"closed", otctest.Fault{Err: io.EOF}, true},
 		{"timeout", otctest.Fault{Hang: true}, true},
@@ -189,6 +190,9 @@ func TestLoginThatIsNotRefused(t *testing.T) {
 				}
 				w.wantCalls("", 1)
 				told, lost := RetryAfter(err), time.Now()
+				if (told >= 15*time.Second) != tt.pause || told > 20*time.Second {
+					t.Errorf("got a pause of %v", told)
+				}
 				for tt.pause && time.Since(lost) < 15*time.Second {
 					if again := asError(t, w.read()); again.Error() != err.Error() || again.RetryAfter != told-time.Since(lost) {
 						t.Errorf("got %v, Retry-After %v; want the same again, and when", again, again.RetryAfter)

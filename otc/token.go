@@ -3,39 +3,32 @@ package otc
 import (
 	"cmp"
 	"context"
-	"crypto/hmac"
-	cryptorand "crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"sync/atomic"
+	"slices"
 	"time"
 )
 
 const (
-	renewBefore = 5 * time.Minute  // a token is replaced this long before its end at the latest
-	renewPause  = 5 * time.Minute  // after a renewal that failed
-	loginPause  = 15 * time.Minute // after a refused login; IAM's default lock time
-	lostPause   = 15 * time.Second // after a login without an answer
+	renewBefore     = 5 * time.Minute  // a token is replaced this long before its end at the latest
+	loginPause      = 15 * time.Minute // after a refused login: IAM's default lock time
+	maxReplaced     = 2                // rejected tokens that are replaced within loginPause
+	unansweredPause = 15 * time.Second // after a login without an answer
 )
 
 // A session is a token and what came with it.
 type session struct {
-	token   Secret
-	project string
-	expires time.Time
-	renewAt time.Time
-	base    map[string]string // service → base URL ending in the project id
-	fault   error             // why the token is of no use: its catalog lacks an endpoint
-	began   time.Time
-	dead    string      // the operation that was refused with this token; "": none
-	cause   string      // the operation that was refused with the token before; "": none
-	cured   atomic.Bool // that operation takes this token
+	token      Secret
+	project    string
+	expires    time.Time
+	renewAt    time.Time
+	base       map[string]string // service → base URL ending in the project id
+	catalogErr error             // the catalog lacks an endpoint: the token is of no use
+	rejected   bool              // by a service, before its end
 }
 
 // A LoginRefusedError says that IAM refused the credentials. Nothing is sent to
@@ -51,102 +44,101 @@ func (e *LoginRefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns the refusal.
 func (e *LoginRefusedError) Unwrap() error { return e.Err }
 
-// A pair is a keyed hash of a user name and a password.
-type pair [sha256.Size]byte
+// A refusal is a pair of user and password that IAM has refused.
+type refusal struct {
+	user     string
+	password Secret
+	err      *LoginRefusedError
+}
 
 // An authenticator logs in as rarely as possible: five failures within 15 minutes
 // lock the user (IAM, login authentication policy), whichever process they come from.
 type authenticator struct {
 	cfg    *Config
 	sender *sender
-	key    []byte // of the hashes, random per process
 
-	gate    chan struct{} // holds one value while somebody uses the fields below
-	current *session
-	refused map[pair]*LoginRefusedError // of the last 15 to 18 minutes
-	failed  bool                        // the last login was refused
-	lost    *Error                      // the last login, if it got no answer
-	retryAt time.Time                   // not before then after such a one
+	lock       chan struct{} // holds one value while a goroutine uses the fields below
+	current    *session
+	replaced   []time.Time // when a login replaced a rejected token, within loginPause
+	refused    []refusal   // of the last 15 to 18 minutes
+	failed     bool        // the last login was refused
+	unanswered *Error      // the last login, if it got no answer
+	retryAt    time.Time   // no login before then, after such a one
 }
 
 func newAuthenticator(cfg *Config, s *sender) *authenticator {
-	key := make([]byte, sha256.Size)
-	_, _ = cryptorand.Read(key) // never fails
-	return &authenticator{cfg: cfg, sender: s, key: key, gate: make(chan struct{}, 1), refused: map[pair]*LoginRefusedError{}}
+	return &authenticator{cfg: cfg, sender: s, lock: make(chan struct{}, 1)}
 }
 
-// lock enters the section that at most one goroutine is in: login is precious.
-func (a *authenticator) lock(ctx context.Context) error {
+// session returns the current token or logs in for one. rejected is the session
+// whose token a service has just rejected, or nil. No session and no error mean
+// that its token must not be replaced yet.
+func (a *authenticator) session(ctx context.Context, rejected *session) (*session, error) {
 	select {
-	case a.gate <- struct{}{}:
-		return nil
+	case a.lock <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-}
-
-func (a *authenticator) unlock() { <-a.gate }
-
-// session returns the current token or logs in for one. stale is a session that
-// the operation was refused with, or nil. No session and no error mean that a new
-// login is not due: the refused token is itself the answer to a 401, and did not
-// help.
-func (a *authenticator) session(ctx context.Context, stale *session, operation string) (*session, error) {
-	if err := a.lock(ctx); err != nil {
-		return nil, err
-	}
-	defer a.unlock()
+	defer func() { <-a.lock }()
 	cur := a.current
-	switch {
-	case cur == nil:
-		return a.renew(ctx, "")
-	case cur == stale && cur.futile():
-		return nil, nil
-	case cur == stale:
-		cur.dead = operation
+	if cur != nil && cur == rejected {
+		if !a.mayReplace() {
+			return nil, nil
+		}
+		cur.rejected = true
 	}
-	if cur.dead != "" {
-		return a.renew(ctx, cur.dead)
+	if cur != nil && !cur.rejected && time.Now().Before(cur.renewAt) {
+		return cur, cur.catalogErr
 	}
-	if time.Now().Before(cur.renewAt) {
-		return cur, cur.fault
-	}
-	next, err := a.renew(ctx, "")
-	if err != nil && next == nil && time.Now().Before(cur.expires) { // the old one has some time left
-		cur.renewAt = time.Now().Add(renewPause + rand.N(renewPause))
-		return cur, cur.fault
-	}
-	return next, err
+	return a.renew(ctx)
 }
 
-// futile reports whether logging in again is no answer to a 401: the login before
-// was one already, and did not help.
-func (s *session) futile() bool {
-	return s.cause != "" && !s.cured.Load() && time.Since(s.began) < loginPause
+// mayReplace reports whether a rejected token may be replaced: twice in 15 minutes.
+// A service that rejects every token would else cause a login per call.
+func (a *authenticator) mayReplace() bool {
+	a.replaced = slices.DeleteFunc(a.replaced, func(t time.Time) bool { return time.Since(t) >= loginPause })
+	return len(a.replaced) < maxReplaced
 }
 
-// renew logs in; cause is the operation that was refused with the token before.
-func (a *authenticator) renew(ctx context.Context, cause string) (*session, error) {
-	next, err := a.login(ctx, cause != "")
+// renew logs in. A current token that still serves is kept if that fails, or if the
+// new one is of no use; the next try follows after half of what is left of its life,
+// 5 minutes at least, but at its end at the latest.
+func (a *authenticator) renew(ctx context.Context) (*session, error) {
+	cur := a.current
+	next, err := a.login(ctx, cur != nil && cur.rejected)
+	if cur != nil && !cur.rejected && cur.catalogErr == nil && time.Now().Before(cur.expires) {
+		if err == nil {
+			err = next.catalogErr
+		}
+		if err != nil {
+			left := time.Until(cur.expires)
+			cur.renewAt = time.Now().Add(min(max(left/2, renewBefore), left))
+			a.sender.log.Warn("the token was not renewed; the present one serves until its end",
+				"end", cur.expires.UTC().Format(time.RFC3339), "next_attempt", time.Until(cur.renewAt).Round(time.Second), "err", err)
+			return cur, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	next.cause = cause
+	if cur != nil && cur.rejected {
+		a.replaced = append(a.replaced, time.Now())
+	}
 	a.current = next
 	a.sender.observer.TokenExpiry(next.expires)
-	return next, next.fault
+	return next, next.catalogErr
 }
 
-// changed reports whether the credentials are others than those that IAM has
-// refused, after a refusal. It sends nothing.
+// changed reports whether the last login was refused and the credentials are others
+// by now. It sends nothing.
 func (a *authenticator) changed() bool {
-	a.gate <- struct{}{}
-	defer a.unlock()
+	a.lock <- struct{}{}
+	defer func() { <-a.lock }()
 	if !a.failed {
 		return false
 	}
 	user, password, err := a.credentials()
-	return err == nil && a.refusal(a.hash(user, password)) == nil
+	return err == nil && a.refusal(user, password) == nil
 }
 
 // credentials returns what a login may be tried with.
@@ -161,33 +153,29 @@ func (a *authenticator) credentials() (string, Secret, error) {
 	return user, password, nil
 }
 
-// hash makes a pair of credentials: what was refused is not kept as text.
-func (a *authenticator) hash(user string, password Secret) pair {
-	h := hmac.New(sha256.New, a.key)
-	fmt.Fprintf(h, "%d %s%s", len(user), user, password.Reveal())
-	return pair(h.Sum(nil))
-}
-
 // refusal returns how a pair was refused, as long as that counts, or nil.
-func (a *authenticator) refusal(p pair) *LoginRefusedError {
-	maps.DeleteFunc(a.refused, func(_ pair, r *LoginRefusedError) bool { return !time.Now().Before(r.Until) })
-	return a.refused[p]
+func (a *authenticator) refusal(user string, password Secret) *LoginRefusedError {
+	a.refused = slices.DeleteFunc(a.refused, func(r refusal) bool { return !time.Now().Before(r.err.Until) })
+	for _, r := range a.refused {
+		if r.user == user && r.password.Equal(password) {
+			return r.err
+		}
+	}
+	return nil
 }
 
-// login asks IAM for a token, unless it has refused these credentials of late or
-// has left the last login without an answer just now. replaces tells that a token
-// was refused.
+// login asks IAM for a token, unless it has just refused these credentials or left
+// the last login without an answer. replaces says that a token was rejected.
 func (a *authenticator) login(ctx context.Context, replaces bool) (*session, error) {
 	user, password, err := a.credentials()
 	if err != nil {
 		return nil, err
 	}
-	p := a.hash(user, password)
-	if r := a.refusal(p); r != nil {
+	if r := a.refusal(user, password); r != nil {
 		return nil, r
 	}
 	if wait := time.Until(a.retryAt); wait > 0 {
-		again := *a.lost
+		again := *a.unanswered
 		again.RetryAfter = wait
 		return nil, &again
 	}
@@ -195,23 +183,24 @@ func (a *authenticator) login(ctx context.Context, replaces bool) (*session, err
 		a.sender.observer.Retry("relogin")
 	}
 	s, err := a.postToken(ctx, user, password)
-	return s, a.note(p, err)
+	return s, a.remember(user, password, err)
 }
 
-// note remembers how a login ended.
-func (a *authenticator) note(p pair, err error) error {
-	a.failed, a.lost, a.retryAt = false, nil, time.Time{}
+// remember keeps how a login ended.
+func (a *authenticator) remember(user string, password Secret, err error) error {
+	a.failed, a.unanswered, a.retryAt = false, nil, time.Time{}
 	e, ok := errors.AsType[*Error](err)
 	switch {
 	case !ok:
 		return err
 	case e.Reaction == LoginRefused:
 		a.failed = true
-		a.refused[p] = &LoginRefusedError{Err: e, Until: time.Now().Add(loginPause + rand.N(loginPause/5))}
-		return a.refused[p]
+		r := &LoginRefusedError{Err: e, Until: time.Now().Add(loginPause + rand.N(loginPause/5))}
+		a.refused = append(a.refused, refusal{user, password, r})
+		return r
 	case e.Status == 0 && e.Reaction == Transient && !neverSent(e.Err): // it may have counted as a failure
-		e.RetryAfter = lostPause + rand.N(lostPause/3)
-		a.lost, a.retryAt = e, time.Now().Add(e.RetryAfter)
+		e.RetryAfter = unansweredPause + rand.N(unansweredPause/3)
+		a.unanswered, a.retryAt = e, time.Now().Add(e.RetryAfter)
 	}
 	return err
 }
@@ -253,10 +242,10 @@ func (a *authenticator) postToken(ctx context.Context, user string, password Sec
 		return nil, &Error{Service: k.service, Operation: k.operation, Err: errors.New("the token belongs to no project"),
 			Reaction: Permanent, Cure: "check OS_PROJECT_NAME"}
 	}
-	s := &session{token: NewSecret(token), project: project, base: map[string]string{}, began: time.Now()}
-	s.expires, s.renewAt = lifetime(s.began, wire.Token.IssuedAt, wire.Token.ExpiresAt)
-	if s.fault = s.locate(a.cfg, wire.Token.Catalog); s.fault != nil {
-		s.renewAt = s.began.Add(min(loginPause, s.renewAt.Sub(s.began))) // another token may bring another catalog
+	s := &session{token: NewSecret(token), project: project, base: map[string]string{}}
+	s.expires, s.renewAt = lifetime(time.Now(), wire.Token.IssuedAt, wire.Token.ExpiresAt)
+	if s.catalogErr = s.locate(a.cfg, wire.Token.Catalog); s.catalogErr != nil { // another token may bring another catalog
+		s.renewAt = time.Now().Add(min(loginPause, time.Until(s.renewAt)))
 	}
 	return s, nil
 }
