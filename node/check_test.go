@@ -270,8 +270,8 @@ func instanceCases() []checkCase {
 	down := `HTTP 503 APIGW.0613 "Down.": the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)`
 	return []checkCase{
 		{"none", func(c *trial) { c.server.Fixed = []string{"10.20.0.99"} }, "instance subnet source/destination change proof",
-			"❌ instance: no ECS instance found for this Node: server SERVER has the addresses [10.20.0.99], the Node [10.20.0.11]; the project has no server with the address [10.20.0.11]: " +
-				"check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)"},
+			"❌ instance: no ECS instance found for this Node: server SERVER has the addresses [10.20.0.99], the Node [10.20.0.11]; ECS lists no server with the address 10.20.0.11: " +
+				"the Node's InternalIP is none of that server's addresses: check kubelet's --node-ip, and whether spec.providerID names this Node's server"},
 		{"ECS is down", faulty(otctest.OpServerGet, otctest.Fault{Status: 503, Message: "Down."}), "instance subnet source/destination change proof", "❌ instance: ecs get server: " + down},
 		{"no InternalIP", func(c *trial) { c.node.Status.Addresses = nil }, "node instance subnet source/destination change proof", "✅ node: worker-1 is there, InternalIP none\n" +
 			"❌ instance: no ECS instance found for this Node: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node"},

@@ -14,7 +14,6 @@ type Cloud interface {
 	UpdateRoutes(ctx context.Context, read otc.RouteTable, changes otc.Changes) error
 	Server(ctx context.Context, id string) (otc.Server, error)
 	ServersByIP(ctx context.Context, ip netip.Addr) ([]otc.Server, error)
-	ServersByName(ctx context.Context, name string) ([]otc.Server, error)
 	Servers(ctx context.Context) ([]otc.Server, error)
 	RouteQuota(ctx context.Context) (limit int, err error)
 	CredentialsChanged() bool

@@ -86,19 +86,6 @@ func (f Facts) providerInstance() string {
 // server's id, lower case, or "".
 func (f Facts) systemInstance() string { return uuid(f.SystemUUID) }
 
-// swapped returns a UUID with its first three groups in the other byte order,
-// which is how some hypervisors show it.
-func swapped(id string) string {
-	reverse := func(s string) string {
-		var b strings.Builder
-		for i := len(s) - 2; i >= 0; i -= 2 {
-			b.WriteString(s[i : i+2])
-		}
-		return b.String()
-	}
-	return reverse(id[:8]) + "-" + reverse(id[9:13]) + "-" + reverse(id[14:18]) + id[18:]
-}
-
 func uuid(s string) string {
 	if !otc.IsUUID(s) {
 		return ""

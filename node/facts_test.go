@@ -96,10 +96,3 @@ func TestSystemUUID(t *testing.T) {
 		}
 	}
 }
-
-func TestSwapped(t *testing.T) {
-	const id, want = "00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff"
-	if got := swapped(id); got != want || swapped(got) != id {
-		t.Errorf("swapped(%s) = %s, and back %s", id, got, swapped(got))
-	}
-}

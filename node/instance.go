@@ -37,67 +37,78 @@ func (l *locator) locate(ctx context.Context, e env, f Facts) bool {
 }
 
 // findInstance returns the ECS instance behind a Node: by spec.providerID, else
-// by systemUUID, else by InternalIP, else by name. Every candidate is verified:
-// one of its fixed addresses must be the Node's InternalIP. A candidate that is
-// gone or has another address gives way to the next; two hits are an error.
+// by systemUUID, else by InternalIP. Every candidate is verified: one of its fixed
+// addresses must be the Node's InternalIP. A candidate that is gone or has another
+// address gives way to the next; two hits are an error.
 func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error) {
 	if len(f.Addresses) == 0 {
 		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node", ErrNoInstance)
 	}
-	var notes []string
+	var s lookup
 	if f.ProviderID != "" && f.providerInstance() == "" {
-		notes = append(notes, fmt.Sprintf("providerID %q names no OTC instance", f.ProviderID))
+		s.note("providerID %q names no OTC instance", f.ProviderID)
 	}
-	server, found, err := byID(ctx, cloud, f, &notes)
+	server, found, err := s.byID(ctx, cloud, f)
 	if found || err != nil {
 		return server, err
 	}
-	for _, find := range []func() ([]otc.Server, error){
-		func() ([]otc.Server, error) { return byAddress(ctx, cloud, f.Addresses) },
-		func() ([]otc.Server, error) { return cloud.ServersByName(ctx, f.Name) },
-	} {
-		hits, err := find()
-		if err != nil {
-			return otc.Server{}, err
-		}
-		hits = slices.DeleteFunc(hits, func(s otc.Server) bool { return s.Deleting || !s.HasAny(f.Addresses) })
-		switch len(hits) {
-		case 0:
-		case 1:
-			return hits[0], nil
-		default:
-			return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s: only spec.providerID or the systemUUID can tell which", ErrNoInstance, len(hits), ids(hits))
-		}
+	hits, err := s.byAddress(ctx, cloud, f.Addresses)
+	switch {
+	case err != nil:
+		return otc.Server{}, err
+	case len(hits) == 0:
+		return otc.Server{}, s.failed()
+	case len(hits) > 1:
+		return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s: only spec.providerID or the systemUUID can tell which", ErrNoInstance, len(hits), ids(hits))
 	}
-	notes = append(notes, fmt.Sprintf("the project has no server with the address %v", f.Addresses))
-	return otc.Server{}, fmt.Errorf("%w: %s: check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)", ErrNoInstance, strings.Join(notes, "; "))
+	return hits[0], nil
+}
+
+// A lookup is what looking for an instance has shown so far.
+type lookup struct {
+	notes    []string
+	read     bool // a server that the Node names was read by its id
+	deleting bool // a server that may be the Node's is being deleted
+}
+
+func (s *lookup) note(format string, args ...any) {
+	s.notes = append(s.notes, fmt.Sprintf(format, args...))
+}
+
+// failed is the error of a lookup without a hit. What has succeeded is no cause: a
+// server that was read proves the project, the region and the permission (R12).
+func (s *lookup) failed() error {
+	hint := "check OS_PROJECT_NAME and OS_REGION_NAME, and that the user may list servers (ecs:cloudServers:list)"
+	switch {
+	case s.deleting:
+		hint = "wait: the Node goes with its server, or names a new one"
+	case s.read:
+		hint = "the Node's InternalIP is none of that server's addresses: check kubelet's --node-ip, and whether spec.providerID names this Node's server"
+	}
+	return fmt.Errorf("%w: %s: %s", ErrNoInstance, strings.Join(s.notes, "; "), hint)
 }
 
 // byID tries the ids that the Node names, each once. Without the permission to
 // read a server by id it finds nothing.
-func byID(ctx context.Context, cloud Cloud, f Facts, notes *[]string) (otc.Server, bool, error) {
-	candidates := []string{f.providerInstance(), f.systemInstance()}
-	if id := f.systemInstance(); id != "" {
-		candidates = append(candidates, swapped(id))
-	}
-	var tried []string
-	for _, id := range candidates {
-		if id == "" || slices.Contains(tried, id) {
+func (s *lookup) byID(ctx context.Context, cloud Cloud, f Facts) (otc.Server, bool, error) {
+	for _, id := range slices.Compact([]string{f.providerInstance(), f.systemInstance()}) {
+		if id == "" {
 			continue
 		}
-		tried = append(tried, id)
 		server, err := cloud.Server(ctx, id)
 		switch {
 		case otc.IsNotFound(err):
-			*notes = append(*notes, "there is no server "+id)
+			s.note("there is no server %s", id)
 		case otc.IsForbidden(err):
 			return otc.Server{}, false, nil
 		case err != nil:
 			return otc.Server{}, false, err
 		case server.Deleting:
-			*notes = append(*notes, "server "+id+" is being deleted")
+			s.deleting = true
+			s.note("server %s is being deleted", id)
 		case !server.HasAny(f.Addresses):
-			*notes = append(*notes, fmt.Sprintf("server %s has the addresses %v, the Node %v", id, server.Fixed, f.Addresses))
+			s.read = true
+			s.note("server %s has the addresses %v, the Node %v", id, server.Fixed, f.Addresses)
 		default:
 			return server, true, nil
 		}
@@ -107,19 +118,27 @@ func byID(ctx context.Context, cloud Cloud, f Facts, notes *[]string) (otc.Serve
 
 // byAddress lists the servers with one of the Node's IPv4 addresses; the API
 // filters by IPv4 only.
-func byAddress(ctx context.Context, cloud Cloud, addresses []netip.Addr) ([]otc.Server, error) {
+func (s *lookup) byAddress(ctx context.Context, cloud Cloud, addresses []netip.Addr) ([]otc.Server, error) {
 	var all []otc.Server
 	for _, a := range addresses {
 		if !a.Is4() {
+			s.note("ECS finds no server by the IPv6 address %v", a)
 			continue
 		}
 		hits, err := cloud.ServersByIP(ctx, a)
 		if err != nil {
 			return nil, err
 		}
-		for _, s := range hits {
-			if !slices.ContainsFunc(all, func(known otc.Server) bool { return known.ID == s.ID }) {
-				all = append(all, s)
+		if len(hits) == 0 {
+			s.note("ECS lists no server with the address %v", a)
+		}
+		for _, hit := range hits {
+			switch {
+			case hit.Deleting:
+				s.deleting = true
+				s.note("server %s, which has the address %v, is being deleted", hit.ID, a)
+			case !slices.ContainsFunc(all, func(known otc.Server) bool { return known.ID == hit.ID }):
+				all = append(all, hit)
 			}
 		}
 	}

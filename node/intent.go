@@ -166,7 +166,7 @@ func (f *Facts) sameMachine(o *Facts) bool {
 // and did not before.
 func (f *Facts) movedFrom(old *Facts, instance string) bool {
 	id := f.named()
-	return id != "" && id != old.named() && id != instance && swapped(id) != instance
+	return id != "" && id != old.named() && id != instance
 }
 
 // named returns the ECS id that the Node itself names, or "".

@@ -147,7 +147,7 @@ func projectTraps() []trap {
 				w.Set(func(k *otctest.Knobs) { k.Deny = map[string]otctest.Denial{"ecs:cloudServers:list": otctest.DenyEmpty} })
 				w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: a.id, Description: description(a.name)})
 			},
-			table: []string{home}, calls: "login( servers servers){7,13}", state: "not ready",
+			table: []string{home}, calls: "login( servers){7,13}", state: "not ready",
 			told: []string{"log error … no ECS instance found … no server with the address", "event Warning RouteFailed", "count pass success = 0"},
 		}}
 }

@@ -60,7 +60,7 @@ func instanceTraps() []trap {
 			}
 			w.Fail(otctest.Fault{Op: otctest.OpServerList, After: 1, Before: func() { w.DeleteServer(ecsID(1003)) }, Delay: time.Millisecond})
 		}, nameless),
-		table: []string{home}, calls: "login servers servers servers get put get", told: found, state: "ready, in sync",
+		table: []string{home}, calls: "login servers servers servers servers get put get", told: found, state: "ready, in sync",
 	}, {
 		name: "trap 19: addresses of several NICs, floating ones, numbers for strings",
 		set: both(func(w *world, a *agent) {

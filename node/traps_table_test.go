@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"otc-route-manager/otc/otctest"
@@ -38,6 +39,13 @@ func readTraps() []trap {
 		table: []string{home, "nat 0.0.0.0/0 → " + natID, "cc 10.128.9.0/24 → cc-1", "firewall not a CIDR → ",
 			"192.168.7.1/24 → " + otherID, "10.128.200.0/23 → " + otherID},
 		calls: first, told: []string{"log success", "count routes " + mainTable + " = 6"}, state: "ready, in sync",
+	}, {
+		name: "next hops in upper case",
+		set: func(w *world, a *agent) {
+			a.cfg.DriftInterval = time.Hour
+			w.PutRoute(mainTable, otctest.Route{Type: "ecs", Destination: "10.128.2.0/23", NextHop: strings.ToUpper(a.id), Description: lost})
+		},
+		run: hours(2), calls: "login server get( get){1,3}", table: []string{"10.128.2.0/23 → A4C70001-2B6D-4F80-93AE-5D1C00000001"}, state: "ready, in sync",
 	}, {
 		name:  "trap 32: reads are stale for three seconds after a PUT",
 		set:   stale(3 * time.Second),

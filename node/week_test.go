@@ -86,7 +86,7 @@ func (w *world) heartbeats(a *agent) {
 		a.see(func(f *Facts) {
 			f.Annotation = []string{`{"default":"10.128.2.0/23"}`, `{"blue":["172.30.0.0/24"],"default":["10.128.3.7/23"]}`, annotation("10.128.2.0/23", "10.128.2.0/23")}[i%3]
 			f.ProviderID = []string{a.id, "openstack://eu-de/" + a.id, strings.ToUpper(a.id)}[i%3]
-			f.SystemUUID = []string{a.id, swapped(a.id)}[i%2]
+			f.SystemUUID = []string{a.id, strings.ToUpper(a.id)}[i%2]
 			f.Addresses = append(f.Addresses[:1], netip.AddrFrom4([4]byte{10, 20, 9, byte(i)}))
 		})
 	}

@@ -33,7 +33,7 @@ const maxDescription = 255
 type Route struct {
 	Type        string       // "ecs", "nat", "peering", "local", …; unknown ones occur
 	Destination netip.Prefix // masked; the zero Prefix if the table's spelling is no CIDR
-	NextHop     string       // ECS id for type ecs; "" or "-" for local
+	NextHop     string       // ECS id in lower case for type ecs; "" or "-" for local
 	Description string
 	Spelling    string // the destination as the table writes it; "" in a route not read from a table
 }
@@ -55,7 +55,8 @@ func (r Route) spelled() string {
 	return r.Destination.String()
 }
 
-// A RouteTable is one route table of a VPC.
+// A RouteTable is one route table of a VPC. Ids are in lower case, however the table
+// spells them: they are compared by ==.
 type RouteTable struct {
 	ID      string
 	Name    string
@@ -102,16 +103,19 @@ func (w wireRoute) route() Route {
 	text := func(v any) string { s, _ := v.(string); return s }
 	r := Route{Type: text(w.Type), NextHop: text(w.NextHop), Description: text(w.Description), Spelling: text(w.Destination)}
 	r.Destination = ParseDestination(r.Spelling)
+	if r.Type == TypeECS {
+		r.NextHop = strings.ToLower(r.NextHop)
+	}
 	return r
 }
 
 func (w *wireTable) table() RouteTable {
-	t := RouteTable{ID: w.ID, Name: w.Name, VPCID: w.VPCID, Default: w.Default}
+	t := RouteTable{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: strings.ToLower(w.VPCID), Default: w.Default}
 	for _, r := range w.Routes {
 		t.Routes = append(t.Routes, r.route())
 	}
 	for _, s := range w.Subnets {
-		t.Subnets = append(t.Subnets, s.ID)
+		t.Subnets = append(t.Subnets, strings.ToLower(s.ID))
 	}
 	return t
 }
@@ -126,7 +130,7 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 		RouteTable *wireTable `json:"routetable"`
 	}
 	k := &call{service: "vpc", operation: opTable, method: http.MethodGet}
-	if err := c.do(ctx, k, "/routetables/"+id, &answer); err != nil {
+	if err := c.do(ctx, k, "/routetables/"+strings.ToLower(id), &answer); err != nil {
 		return RouteTable{}, err
 	}
 	if answer.RouteTable == nil || !strings.EqualFold(answer.RouteTable.ID, id) {
@@ -285,7 +289,7 @@ func (c *Client) UpdateRoutes(ctx context.Context, read RouteTable, changes Chan
 		}
 		return changes.MarshalJSON()
 	}
-	return c.do(ctx, &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, encode: encode}, "/routetables/"+read.ID, nil)
+	return c.do(ctx, &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, encode: encode}, "/routetables/"+strings.ToLower(read.ID), nil)
 }
 
 // guard is the last look at what goes to the cloud: at most 5 operations, every

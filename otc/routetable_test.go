@@ -98,11 +98,33 @@ func TestAnswersThatHoldNoTable(t *testing.T) {
 			t.Errorf("%s: got %v, want an error", body, err)
 		}
 	}
+}
+
+// Ids are compared by ==, so that each has one form here, whoever writes it.
+func TestIdsAreInLowerCase(t *testing.T) {
+	const upper = "ABCDEF00-4F72-4D90-9C6E-B2A7D0F3E518"
+	lower := strings.ToLower(upper)
 	w := newWorld(t)
-	upper := strings.ToUpper(otctest.TableID)
-	w.AddTable(upper, "x", otctest.VPCID)
+	w.AddTable(lower, "x", otctest.VPCID)
+	w.Fail(otctest.Fault{Op: otctest.OpTableGet, Body: []byte(`{"routetable":{"id":"` + upper + `","vpc_id":"` + upper + `","subnets":[{"id":"` + upper + `"}],"routes":[` +
+		`{"type":"ecs","destination":"10.128.4.0/23","nexthop":"` + upper + `"},{"type":"cc","destination":"10.128.6.0/23","nexthop":"CC-1"}]}}`)})
+	got, err := w.client.RouteTable(t.Context(), upper)
+	if err != nil || got.ID != lower || got.VPCID != lower || got.Subnets[0] != lower || got.Routes[0].NextHop != lower || got.Routes[1].NextHop != "CC-1" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	got.ID = upper
+	if err := w.client.UpdateRoutes(t.Context(), got, Ops(Add, route("10.128.8.0/23"))); err != nil {
+		t.Errorf("got %v", err)
+	}
 	if _, err := w.client.RouteTable(t.Context(), upper); err != nil {
-		t.Errorf("an id in upper case: got %v", err)
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.client.Server(t.Context(), strings.ToUpper(one)); err != nil {
+		t.Errorf("got %v", err)
+	}
+	w.Fail(otctest.Fault{Op: otctest.OpPortList, Body: []byte(`{"ports":[{"network_id":"` + upper + `"}]}`)})
+	if ports, err := w.client.Ports(t.Context(), one); err != nil || ports[0].NetworkID != lower {
+		t.Errorf("got %v, %v", ports, err)
 	}
 }
 

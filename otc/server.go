@@ -21,7 +21,7 @@ const (
 // A Server is what we need of an ECS instance. Its other members may hold
 // secrets (user data) and are never decoded.
 type Server struct {
-	ID       string
+	ID       string // in lower case, as all ids
 	Name     string
 	VPCID    string       // "" while the server is being built
 	Fixed    []netip.Addr // addresses of its NICs, floating ones left out
@@ -46,7 +46,7 @@ func (s *Server) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	*s = Server{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: w.Metadata.VPCID,
+	*s = Server{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: strings.ToLower(w.Metadata.VPCID),
 		Deleting: w.Status == "DELETED" || w.TaskState == "deleting"}
 	for _, addresses := range w.Addresses {
 		for _, a := range addresses {
@@ -73,7 +73,7 @@ func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 		Server *Server `json:"server"`
 	}
 	k := &call{service: "ecs", operation: opServer, method: http.MethodGet}
-	if err := c.do(ctx, k, "/cloudservers/"+id, &answer); err != nil {
+	if err := c.do(ctx, k, "/cloudservers/"+strings.ToLower(id), &answer); err != nil {
 		return Server{}, err
 	}
 	if answer.Server == nil || !strings.EqualFold(answer.Server.ID, id) {
@@ -85,32 +85,25 @@ func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 // ServersByIP returns the servers that have exactly this fixed address. The
 // API's own filter is fuzzy, and knows IPv4 only.
 func (c *Client) ServersByIP(ctx context.Context, ip netip.Addr) ([]Server, error) {
-	servers, err := c.servers(ctx, "ip", ip.String())
+	servers, err := c.servers(ctx, ip.String())
 	return slices.DeleteFunc(servers, func(s Server) bool { return !slices.Contains(s.Fixed, ip) }), err
-}
-
-// ServersByName returns the servers that have exactly this name. The API's own
-// filter is fuzzy.
-func (c *Client) ServersByName(ctx context.Context, name string) ([]Server, error) {
-	servers, err := c.servers(ctx, "name", name)
-	return slices.DeleteFunc(servers, func(s Server) bool { return s.Name != name }), err
 }
 
 // Servers returns all servers of the project that the user may see. An empty
 // list may be a missing permission.
-func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.servers(ctx, "", "") }
+func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.servers(ctx, "") }
 
-// servers reads all pages of a server list, filtered unless filter is "". The
-// API's offset is a page number from 1, and rows may move between pages while we
-// read.
-func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, error) {
+// servers reads all pages of a server list, filtered by address unless ip is "".
+// The API's offset is a page number from 1, and rows may move between pages while
+// we read.
+func (c *Client) servers(ctx context.Context, ip string) ([]Server, error) {
 	var all []Server
 	rows := 0
 	for page := 1; page <= maxPages; page++ {
 		var p serverPage
 		query := url.Values{"limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
-		if filter != "" {
-			query.Set(filter, value)
+		if ip != "" {
+			query.Set("ip", ip)
 		}
 		k := &call{service: "ecs", operation: opServers, method: http.MethodGet, stream: p.decode}
 		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), nil); err != nil {
@@ -127,7 +120,7 @@ func (c *Client) servers(ctx context.Context, filter, value string) ([]Server, e
 			return all, nil
 		}
 	}
-	return nil, fmt.Errorf("more than %d servers match %s=%s", maxPages*pageSize, filter, value)
+	return nil, fmt.Errorf("the list of servers has more than %d pages", maxPages)
 }
 
 // A serverPage is one answer of a server list.
@@ -211,5 +204,8 @@ func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 	}
 	k := &call{service: "vpc", operation: opPorts, method: http.MethodGet}
 	err := c.do(ctx, k, "/v2.0/ports?"+url.Values{"device_id": {serverID}}.Encode(), &answer)
+	for i := range answer.Ports {
+		answer.Ports[i].NetworkID = strings.ToLower(answer.Ports[i].NetworkID)
+	}
 	return answer.Ports, err
 }

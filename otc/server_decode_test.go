@@ -23,7 +23,7 @@ func TestDecodeServer(t *testing.T) {
 		{"v2.1", `{"id":"` + one + `","name":"worker-1","status":"ACTIVE","image":"","flavor":{"vcpus":2,"extra_specs":{}},"metadata":{},
 			"addresses":{"net":[{"addr":"10.20.0.11","version":4,"OS-EXT-IPS:type":"fixed"},{"addr":"fd00::b","version":6}]}}`,
 			one + " worker-1  [10.20.0.11 fd00::b] false"},
-		{"upper case", `{"id":"` + strings.ToUpper(one) + `"}`, one + "   [] false"},
+		{"upper case", `{"id":"` + strings.ToUpper(one) + `","metadata":{"vpc_id":"` + strings.ToUpper(otctest.VPCID) + `"}}`, one + "  " + otctest.VPCID + " [] false"},
 		{"deleted", `{"id":"x","status":"DELETED"}`, "x   [] true"},
 		{"being deleted", `{"id":"x","status":"ACTIVE","OS-EXT-STS:task_state":"deleting"}`, "x   [] true"},
 		{"being built", `{"id":"x","status":"BUILD","addresses":{},"metadata":null}`, "x   [] false"},

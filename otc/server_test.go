@@ -194,40 +194,8 @@ func TestServersThatMoveBetweenPages(t *testing.T) {
 	}
 	body := []byte(`{"count":3,"servers":[{"id":"a","name":"x"},{"id":"b","name":"x"}]}`)
 	w.Fail(otctest.Fault{Op: otctest.OpServerList, Times: 2, Body: body})
-	if got, err := w.client.ServersByName(t.Context(), "x"); err != nil || len(got) != 2 {
+	if got, err := w.client.Servers(t.Context()); err != nil || len(got) != 2 {
 		t.Errorf("got %v, %v; want two servers", got, err)
-	}
-}
-
-// Trap 16: the name filter finds parts, and '.' finds everything.
-func TestServersByName(t *testing.T) {
-	w := newWorld(t)
-	for i, name := range []string{"worker-10", "worker-1-old", "my-worker-1", "a.b", "axb", "a.b.c", "Worker-1"} {
-		w.AddServer(otctest.Instance{Name: name, Fixed: []string{fmt.Sprintf("10.20.0.%d", 100+i)}})
-	}
-	for name, want := range map[string]int{"worker-1": 1, "a.b": 1, "a.b.c": 1, ".": 0, "worker": 0, "": 0, "a": 0, "worker-1 & co=x?": 0} {
-		got, err := w.client.ServersByName(t.Context(), name)
-		if err != nil || len(got) != want || want == 1 && got[0].Name != name {
-			t.Errorf("%q: got %v, %v; want %d", name, got, err, want)
-		}
-		requests := w.Requests()
-		if got := requests[len(requests)-1].Query.Get("name"); got != name {
-			t.Errorf("got name=%q on the wire, want %q", got, name)
-		}
-	}
-	w.AddServer(otctest.Instance{ID: two, Name: "worker-1", Fixed: []string{"10.20.0.99"}})
-	if got, err := w.client.ServersByName(t.Context(), "worker-1"); err != nil || len(got) != 2 {
-		t.Errorf("got %v, %v; want both namesakes", got, err)
-	}
-}
-
-// A server on the last page is found although only part of its name was asked for.
-func TestServerOnTheLastPage(t *testing.T) {
-	w := newWorld(t)
-	w.populate("worker-1", 450)
-	w.AddServer(otctest.Instance{ID: two, Name: "worker-1-", Fixed: []string{"10.20.0.99"}})
-	if got, err := w.client.ServersByName(t.Context(), "worker-1-"); err != nil || len(got) != 1 || got[0].ID != two {
-		t.Errorf("got %v, %v; want %s", got, err, two)
 	}
 }
 
