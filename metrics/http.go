@@ -46,9 +46,7 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 		}
 	})
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Header().Set("Content-Security-Policy", page.policy)
-		w.Write([]byte(page.render(status(), m.samples(), time.Now())))
+		page.write(w, m.view(status(), time.Now()))
 	})
 	return secured(mux)
 }
@@ -112,16 +110,17 @@ func answer(w http.ResponseWriter, ok bool, line string) {
 	w.Write([]byte(oneLine(line) + "\n"))
 }
 
-// oneLine makes s fit for a line that people read: white space becomes a blank;
-// what has no glyph, such as a control or bidirectional character, is replaced.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r):
-			return ' '
-		case unicode.IsGraphic(r):
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
+// oneLine makes s fit for a line that people read.
+func oneLine(s string) string { return strings.Map(printable, s) }
+
+// printable returns a blank for white space and a replacement for what has no glyph,
+// such as a control or bidirectional character.
+func printable(r rune) rune {
+	switch {
+	case unicode.IsSpace(r):
+		return ' '
+	case unicode.IsGraphic(r):
+		return r
+	}
+	return unicode.ReplacementChar
 }

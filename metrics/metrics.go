@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,18 +24,19 @@ type Build struct{ Version, Commit string }
 // Metrics holds all series. Its methods may be called concurrently. The zero
 // value is of no use; call [New].
 type Metrics struct {
-	reg *prometheus.Registry
+	reg     *prometheus.Registry
+	version string
 
 	passes, changes *prometheus.CounterVec
 	lastSuccess     prometheus.Gauge
 	toRoute         prometheus.Histogram
 	tableRoutes     *prometheus.GaugeVec
-	tableLimit      prometheus.Gauge
+	tableLimit      atomic.Int64
 	state           *state
 
 	requests, retries *prometheus.CounterVec
 	duration          *prometheus.HistogramVec
-	tokenExpiry       prometheus.Gauge
+	tokenEnd          atomic.Int64 // Unix time; 0: no token
 }
 
 // New returns Metrics with a registry of its own. Every series exists at zero
@@ -42,7 +44,7 @@ type Metrics struct {
 // if the series begins with it. tables are the IDs of the route tables, limit is
 // how many routes one may hold unless [Metrics.RouteLimit] says otherwise.
 func New(b Build, tables []string, limit int) *Metrics {
-	m := &Metrics{reg: prometheus.NewRegistry(), state: newState()}
+	m := &Metrics{reg: prometheus.NewRegistry(), version: b.Version, state: newState()}
 	m.reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -67,8 +69,10 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 		"Finished passes over the Node by result.", "status")
 	m.changes = counters(f, "route_manager_route_changes_total",
 		"Route changes sent to the cloud by kind and result.", "operation", "result")
-	m.lastSuccess = gauge(f, "route_manager_last_success_timestamp_seconds",
-		"Unix time of the last pass that succeeded, 0 if there was none.")
+	m.lastSuccess = f.NewGauge(prometheus.GaugeOpts{
+		Name: "route_manager_last_success_timestamp_seconds",
+		Help: "Unix time of the last pass that succeeded, 0 if there was none.",
+	})
 	m.toRoute = f.NewHistogram(prometheus.HistogramOpts{
 		Name:    "route_manager_annotation_to_route_seconds",
 		Help:    "Time from the sight of a new annotation value to its confirmed routes.",
@@ -78,8 +82,8 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 		Name: "route_manager_route_table_routes",
 		Help: "Routes in the route table when it was last read that count towards the limit, foreign ones included.",
 	}, []string{"route_table"})
-	m.tableLimit = gauge(f, "route_manager_route_table_limit",
-		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.")
+	gaugeOf(f, "route_manager_route_table_limit",
+		"Routes that one route table may hold: the quota of the project, or 200 if it cannot be read.", &m.tableLimit)
 }
 
 // addCloud registers what is known about the calls to the cloud.
@@ -94,8 +98,8 @@ func (m *Metrics) addCloud(f promauto.Factory) {
 	}, []string{"service", "operation"})
 	m.retries = counters(f, "route_manager_otc_retries_total",
 		"Requests to the cloud that were sent again by reason.", "reason")
-	m.tokenExpiry = gauge(f, "route_manager_token_expiry_timestamp_seconds",
-		"Unix time at which the token ends, 0 without a token. An idle token may end unused.")
+	gaugeOf(f, "route_manager_token_expiry_timestamp_seconds",
+		"Unix time at which the token ends, 0 without a token. An idle token may end unused.", &m.tokenEnd)
 }
 
 // zero makes every combination of labels that is known in advance.
@@ -155,7 +159,7 @@ func (m *Metrics) TableRoutes(table string, n int) {
 }
 
 // RouteLimit sets how many routes one route table may hold.
-func (m *Metrics) RouteLimit(n int) { m.tableLimit.Set(float64(n)) }
+func (m *Metrics) RouteLimit(n int) { m.tableLimit.Store(int64(n)) }
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
 // operation is in snake case, such as "login" or "get_route_table"; code is the
@@ -175,12 +179,13 @@ func (m *Metrics) Retry(reason string) { m.retries.WithLabelValues(reason).Inc()
 
 // TokenExpiry sets when the token ends. The zero time, long before Unix time begins,
 // means there is no token.
-func (m *Metrics) TokenExpiry(t time.Time) { m.tokenExpiry.Set(float64(max(t.Unix(), 0))) }
+func (m *Metrics) TokenExpiry(t time.Time) { m.tokenEnd.Store(max(t.Unix(), 0)) }
 
 func counters(f promauto.Factory, name, help string, labels ...string) *prometheus.CounterVec {
 	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 }
 
-func gauge(f promauto.Factory, name, help string) prometheus.Gauge {
-	return f.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+// gaugeOf registers a gauge of a number that the page shows, too.
+func gaugeOf(f promauto.Factory, name, help string, n *atomic.Int64) {
+	f.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return float64(n.Load()) })
 }

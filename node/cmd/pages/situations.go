@@ -45,7 +45,7 @@ func situations() []situation {
 		see: []string{"✓ In sync ready", "all routes are confirmed", "Instance " + stage.NodeName + " " + stage.InstanceID, "Pod subnets " + subnet + " " + subnet6,
 			"Token ends in ", "Route table rtb-netops " + otctest.TableID + " confirmed 2 of 200 routes", "✓ as wanted",
 			"Settings OS_PROJECT_NAME eu-de_netops OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14,fd01::/48 DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
-			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed", "iam login 201 ×1"},
+			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed"},
 	}, {
 		name:  "conflict",
 		until: "conflict: ",
@@ -95,7 +95,7 @@ func situations() []situation {
 			w.Annotate(subnet)
 		},
 		see: []string{"✗ Not in sync not ready login refused: iam login: HTTP 401 IAM.0062", "wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME", "Secret otc-credentials", "document.title='owned'",
-			"Instance not found yet", "Token ends no token held", "Next read in 1", "not read yet … not known yet", "iam login 401 ×1"},
+			"Instance not found yet", "Token ends no token held", "Next read in 1", "not read yet … not known yet"},
 	}, {
 		name:        "dry-run",
 		until:       "dry run: would",
