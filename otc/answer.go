@@ -21,20 +21,13 @@ const (
 
 var errTooLarge = errors.New("the answer is larger than")
 
-// An answer is what came back in one attempt, as far as it came.
-type answer struct {
-	status int // 0: nothing came
-	header http.Header
-	body   []byte // nil if it was decoded as it arrived
-}
-
 // receive reads the answer to its end: into the call's decoder if it has one and
 // succeeded, else into memory.
 func (k *call) receive(resp *http.Response) (err error) {
 	defer func() { _ = resp.Body.Close() }()
-	k.answer = answer{status: resp.StatusCode, header: resp.Header}
+	k.last.status, k.last.header = resp.StatusCode, resp.Header
 	limit := maxBody
-	streamed := k.stream != nil && k.answer.succeeded()
+	streamed := k.stream != nil && k.last.succeeded()
 	if streamed {
 		limit = maxPage
 	}
@@ -45,7 +38,7 @@ func (k *call) receive(resp *http.Response) (err error) {
 		var b bytes.Buffer
 		b.Grow(int(min(max(resp.ContentLength, 0), maxBody)) + bytes.MinRead) // or it grows by copies
 		_, err = b.ReadFrom(body)
-		k.answer.body = b.Bytes()
+		k.last.body = b.Bytes()
 	}
 	if body.N <= 0 {
 		return fmt.Errorf("%w %d bytes", errTooLarge, limit)
@@ -67,14 +60,14 @@ func decodeAll(body io.Reader, decode func(*json.Decoder) error) error {
 }
 
 // succeeded is true for 2xx except 202, which is how ECS reports its flow limit.
-func (a answer) succeeded() bool {
+func (a *attempt) succeeded() bool {
 	return a.status/100 == 2 && a.status != http.StatusAccepted
 }
 
 // judge returns nil for success with nothing or JSON in the body. err is why
 // there is no whole answer.
 func (k *call) judge(err error) *Error {
-	a := k.answer
+	a := &k.last
 	if err == nil && a.succeeded() && (len(a.body) == 0 || json.Valid(a.body)) {
 		return nil
 	}
@@ -82,7 +75,7 @@ func (k *call) judge(err error) *Error {
 		RequestID: k.show(cmp.Or(a.header.Get("X-Request-Id"), a.header.Get("X-Openstack-Request-Id")))}
 	switch {
 	case err != nil:
-		k.broken(e, err)
+		k.failed(e, err)
 	case a.succeeded():
 		e.Err, e.Cure = errors.New("the answer is not JSON: "+k.show(plain(a.body))), cureReach
 	default:
@@ -96,20 +89,26 @@ func (k *call) judge(err error) *Error {
 	return e
 }
 
-// broken fills in why there is no whole answer.
-func (k *call) broken(e *Error, err error) {
-	e.Err, e.Cure = k.shown(err), cureReach
+// failed fills in why there is no whole answer.
+func (k *call) failed(e *Error, err error) {
+	e.NotSent = !k.last.dial.connected.Load()
+	e.Err, e.Cure = k.shown(k.last.dial.explain(err, time.Since(k.last.began))), cureReach
+	refused, _ := errors.AsType[*connectError](err)
 	switch {
+	case errors.Is(err, ErrTooOld):
+		e.Reaction, e.Cure = Conflict, ""
 	case errors.Is(err, errTooLarge):
 		e.Cure = cureUnknown
+	case refused != nil:
+		e.Reaction, e.Cure = refused.reaction(), refused.hint()
 	case isBadCertificate(err):
-		e.Reaction, e.Cure = Permanent, "if a private CA signs this endpoint, name its PEM file in OS_CACERT"
+		e.Reaction, e.Cure = Permanent, certificateHint(err)
 	}
 }
 
 // decode decodes the answer of a call that succeeded.
 func (k *call) decode(result any) error {
-	if err := json.Unmarshal(k.answer.body, result); err != nil {
+	if err := json.Unmarshal(k.last.body, result); err != nil {
 		return k.malformed(err)
 	}
 	return nil
@@ -118,11 +117,11 @@ func (k *call) decode(result any) error {
 // malformed is the error for an answer that says success and makes no sense.
 func (k *call) malformed(err error) *Error {
 	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("unusable answer: %w", k.shown(err)), Reaction: Transient,
-		Cure: cureUnknown, RequestID: k.show(k.answer.header.Get("X-Request-Id"))}
+		Cure: cureUnknown, RequestID: k.show(k.last.header.Get("X-Request-Id"))}
 }
 
-// bare strips the method and URL that package http puts around an error.
-func bare(err error) error {
+// unwrapURL strips the method and URL that package http puts around an error.
+func unwrapURL(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
 	}
@@ -135,7 +134,7 @@ func isBadCertificate(err error) bool {
 }
 
 // kind names the content type of the answer, in words of ours.
-func (a answer) kind() string {
+func (a *attempt) kind() string {
 	for _, known := range []string{"json", "html", "xml", "plain"} {
 		if strings.Contains(strings.ToLower(a.header.Get("Content-Type")), known) {
 			return known

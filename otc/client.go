@@ -66,12 +66,12 @@ func New(cfg Config, log *slog.Logger) *Client {
 		log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = transport(cfg.RootCAs)
+		cfg.Transport = newTransport(cfg.RootCAs)
 	}
 	if cfg.Observer == nil {
-		cfg.Observer = nobody{}
+		cfg.Observer = noObserver{}
 	}
-	c := &Client{cfg: cfg, sender: &sender{cfg.Transport, cfg.UserAgent, cfg.Observer, log}}
+	c := &Client{cfg: cfg, sender: newSender(&cfg, log)}
 	c.auth = newAuthenticator(&c.cfg, c.sender)
 	return c
 }

@@ -148,6 +148,18 @@ func TestObserver(t *testing.T) {
 	})
 }
 
+// A call has a minute, the login in it included.
+func TestACallTakesAMinute(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.Fail(otctest.Fault{Op: otctest.OpLogin, Delay: 19 * time.Second})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Hang: true, Times: -1})
+		start, err := time.Now(), w.read()
+		if d := time.Since(start); err == nil || d != time.Minute {
+			t.Errorf("got %v after %v, want the end of a minute", err, d)
+		}
+	})
+}
+
 func TestClientWithoutObserverAndLog(t *testing.T) {
 	w := newWorld(t, func(c *Config) { c.Observer = nil })
 	w.client = New(w.client.cfg, nil)

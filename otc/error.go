@@ -26,6 +26,7 @@ type Error struct {
 	Reaction   Reaction      // what may be done about it, by the policy table
 	Stale      bool          // the request did not fit what the table held; another read may cure it
 	Cure       string        // what a person can do; may be ""
+	NotSent    bool          // the service was never reached: no connection came about
 	Err        error         // the transport's error, if there was no answer
 }
 

@@ -2,12 +2,9 @@ package otc
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"time"
 
@@ -15,76 +12,85 @@ import (
 )
 
 const (
-	connectTimeout = 5 * time.Second
-	attemptTimeout = 20 * time.Second // the answer's body included
+	attemptTimeout = 20 * time.Second // from the name look-up to the end of the answer's body; nothing within has a smaller limit
 	callTimeout    = 60 * time.Second // all attempts of one call and the waits between them
 )
 
-// transport speaks HTTP/1.1 only. Over HTTP/2 package http sends a request again
-// by itself when its stream is reset, body or not: 7,544 times in 20 s were seen.
-func transport(roots *x509.CertPool) *http.Transport {
-	var only http.Protocols
-	only.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		Protocols:           &only,
-		DialContext:         (&net.Dialer{Timeout: connectTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: connectTimeout,
-		MaxIdleConns:        4,
-		IdleConnTimeout:     90 * time.Second,
-	}
-}
-
-// A sender makes calls.
+// A sender makes calls. It is the transport of each attempt below go-retryablehttp.
 type sender struct {
 	transport http.RoundTripper
 	userAgent string
 	observer  Observer
 	log       *slog.Logger
+	client    *retryablehttp.Client // repeats attempts
 }
 
-// A call is one request of ours and the answer to it.
+func newSender(cfg *Config, log *slog.Logger) *sender {
+	s := &sender{transport: cfg.Transport, userAgent: cfg.UserAgent, observer: cfg.Observer, log: log}
+	s.client = &retryablehttp.Client{
+		HTTPClient: &http.Client{
+			Transport: s,
+			CheckRedirect: func(*http.Request, []*http.Request) error {
+				return http.ErrUseLastResponse // a redirect would carry the token elsewhere
+			},
+		},
+		Logger:       debugLogger{log},
+		RetryMax:     maxRetries,
+		CheckRetry:   s.checkRetry,
+		Backoff:      backoff,
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+	}
+	return s
+}
+
+// A call is one request of ours, and the last attempt with the answer to it.
 type call struct {
 	service, operation string
 	method, url        string
 	body               []byte
 	encode             func() ([]byte, error)    // makes the body, last thing before it is sent; nil: there is none, or it is made
+	notAfter           time.Time                 // without a connection by then it must not be sent; zero: whenever
 	secrets            []Secret                  // must not come back in an error
 	stream             func(*json.Decoder) error // takes a success as it arrives, in each attempt anew; nil: decode it later
-	sent               time.Time                 // the last attempt
-	answer             answer
+	deadline           time.Time
+	attempts           int
+	last               attempt
 }
 
-// An exchange is a call with its attempts. Below go-retryablehttp it is the
-// transport of each attempt, beside it what decides about the next one.
-type exchange struct {
-	*sender
-	*call
-	deadline time.Time
-	attempts int
-	err      *Error // of the last attempt
+// An attempt is a request on the wire and what came back, as far as it came.
+type attempt struct {
+	began  time.Time
+	dial   *dial
+	status int // 0: nothing came
+	header http.Header
+	body   []byte // nil if it was decoded as it arrived
+	err    *Error // nil: success
 }
+
+// callKey is the context's key of the call that an attempt belongs to.
+type callKey struct{}
+
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
 // send makes the call and fills in its answer. Errors are of type *Error.
 func (s *sender) send(ctx context.Context, k *call) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, k), callTimeout)
 	defer cancel()
+	k.deadline, _ = ctx.Deadline()
+	k.attempts, k.last = 0, attempt{}
 	req, err := s.request(ctx, k)
 	if err != nil {
-		return &Error{Service: k.service, Operation: k.operation, Err: err}
+		return &Error{Service: k.service, Operation: k.operation, NotSent: true, Err: err}
 	}
-	x := &exchange{sender: s, call: k}
-	x.deadline, _ = ctx.Deadline()
-	resp, err := x.client().Do(req)
+	resp, err := s.client.Do(req)
 	if resp != nil {
 		_ = resp.Body.Close()
 	}
-	if x.err != nil {
-		return x.err
+	if k.last.err != nil {
+		return k.last.err
 	}
 	if err != nil { // ended before the first attempt did
-		return &Error{Service: k.service, Operation: k.operation, Err: bare(err), Reaction: Transient}
+		return &Error{Service: k.service, Operation: k.operation, NotSent: true, Err: unwrapURL(err), Reaction: Transient}
 	}
 	return nil
 }
@@ -111,75 +117,60 @@ func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, 
 	return req, nil
 }
 
-// client returns what repeats the attempts of this exchange. Connections are
-// kept by the transport behind it.
-func (x *exchange) client() *retryablehttp.Client {
-	return &retryablehttp.Client{
-		HTTPClient: &http.Client{
-			Transport: x,
-			CheckRedirect: func(*http.Request, []*http.Request) error {
-				return http.ErrUseLastResponse // a redirect would carry the token elsewhere
-			},
-		},
-		Logger:       quiet{x.log},
-		RetryMax:     maxRetries,
-		CheckRetry:   x.checkRetry,
-		Backoff:      x.backoff,
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
-}
-
-// RoundTrip makes one attempt, reads the answer and judges it.
-func (x *exchange) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip makes one attempt, reads the answer and judges it. Whatever came of it is
+// in the call: what it returns is for go-retryablehttp, and never an error.
+func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
+	k := callOf(r.Context())
 	ctx, cancel := context.WithTimeout(r.Context(), attemptTimeout)
 	defer cancel()
+	a := attempt{began: time.Now(), dial: &dial{}}
+	ctx, cancel = a.dial.watch(ctx, k.notAfter)
+	defer cancel()
+	k.last = a
+	k.attempts++
 	r = r.WithContext(ctx)
 	r.GetBody = nil // or package http may send the body again by itself
-	x.sent = time.Now()
-	resp, err := x.transport.RoundTrip(r)
-	x.answer = answer{}
+	resp, err := s.transport.RoundTrip(r)
 	if err == nil {
-		err = x.receive(resp)
+		err = k.receive(resp)
 	}
-	x.attempts++
-	x.err = x.judge(err)
-	x.observe(err, time.Since(x.sent))
-	if err != nil {
-		return nil, x.err.Err
+	if err != nil && context.Cause(ctx) == ErrTooOld {
+		err = ErrTooOld
 	}
-	resp.Body = http.NoBody
-	return resp, nil
+	k.last.err = k.judge(err)
+	s.observe(k, err)
+	return &http.Response{StatusCode: k.last.status, Body: http.NoBody, Request: r}, nil
 }
 
 // CloseIdleConnections is what go-retryablehttp asks for after a failed call.
-func (x *exchange) CloseIdleConnections() {
-	if t, ok := x.transport.(interface{ CloseIdleConnections() }); ok {
+func (s *sender) CloseIdleConnections() {
+	if t, ok := s.transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }
 
-// observe reports the attempt: its status, or "error" if no whole answer came.
-func (x *exchange) observe(err error, took time.Duration) {
+// observe reports an attempt: its status, or "error" if no whole answer came.
+func (s *sender) observe(k *call, err error) {
 	code := "error"
 	if err == nil {
-		code = fmt.Sprint(x.answer.status)
+		code = fmt.Sprint(k.last.status)
 	}
-	x.observer.Request(x.service, x.operation, code, took)
-	if x.err != nil {
-		x.log.Debug("OTC call failed", "service", x.service, "operation", x.operation,
-			"err", x.err, "reaction", x.err.Reaction.String(), "request_id", x.err.RequestID)
+	s.observer.Request(k.service, k.operation, code, time.Since(k.last.began))
+	if e := k.last.err; e != nil {
+		s.log.Debug("OTC call failed", "service", k.service, "operation", k.operation,
+			"err", e, "reaction", e.Reaction.String(), "request_id", e.RequestID)
 	}
 }
 
-// quiet lowers go-retryablehttp's error lines: a failed attempt is not yet a
+// debugLogger lowers go-retryablehttp's error lines: a failed attempt is not yet a
 // failed call, and a failed call is reported by whoever made it.
-type quiet struct{ *slog.Logger }
+type debugLogger struct{ *slog.Logger }
 
-func (q quiet) Error(msg string, kv ...any) { q.Debug(msg, kv...) }
+func (l debugLogger) Error(msg string, kv ...any) { l.Debug(msg, kv...) }
 
-// nobody is the Observer of a client that has none.
-type nobody struct{}
+// noObserver is the Observer of a client that has none.
+type noObserver struct{}
 
-func (nobody) Request(string, string, string, time.Duration) {}
-func (nobody) Retry(string)                                  {}
-func (nobody) TokenExpiry(time.Time)                         {}
+func (noObserver) Request(string, string, string, time.Duration) {}
+func (noObserver) Retry(string)                                  {}
+func (noObserver) TokenExpiry(time.Time)                         {}

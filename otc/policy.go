@@ -54,7 +54,7 @@ const (
 	cureWriter  = "somebody else writes to this route table: wait; if it lasts, Cloud Trace Service tells who"
 	cureUnknown = "nobody expected this answer: give the request id to the provider's support"
 	cureFull    = "the route table is full (200 routes): remove routes, or give some subnets another table"
-	cureReach   = "check the way from here to the endpoint: DNS, proxy, firewall"
+	cureReach   = "check the way from here to the endpoint: DNS, proxy (HTTPS_PROXY, NO_PROXY), firewall"
 )
 
 // policy is the retry table: the first rule that matches decides. It follows the

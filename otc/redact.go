@@ -24,7 +24,7 @@ const (
 // all, only how many there were.
 func (k *call) show(s string) string {
 	if k.tells(s) {
-		return fmt.Sprintf("%s: %d bytes of %s", redacted, len(s), k.answer.kind())
+		return fmt.Sprintf("%s: %d bytes of %s", redacted, len(s), k.last.kind())
 	}
 	return clip(s)
 }

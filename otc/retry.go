@@ -9,32 +9,35 @@ import (
 )
 
 const (
-	maxRetries  = 5
-	retryBase   = 500 * time.Millisecond // the first wait lies between 0 and this
-	retryCap    = 10 * time.Second
-	throttleMin = 10 * time.Second // waits after throttling without Retry-After
-	throttleMax = 60 * time.Second
+	maxRetries   = 5
+	retryBase    = 500 * time.Millisecond // the first wait lies between 0 and this
+	retryCap     = 10 * time.Second
+	usualAttempt = 5 * time.Second  // what a wait has to leave of the call's time
+	throttleMin  = 10 * time.Second // waits after throttling without Retry-After
+	throttleMax  = 60 * time.Second
 )
 
 // checkRetry decides whether this layer sends the request again, and counts it.
-func (x *exchange) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
-	if x.err == nil || ctx.Err() != nil || !x.again() {
+func (s *sender) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
+	k := callOf(ctx)
+	if k.last.err == nil || ctx.Err() != nil || !k.shouldRetry() {
 		return false, nil
 	}
-	x.observer.Retry(x.err.reason())
+	s.observer.Retry(k.last.err.reason())
 	return true, nil
 }
 
-// again is true for a GET after a transient failure and for anything but a PUT
+// shouldRetry is true for a GET after a transient failure and for anything but a PUT
 // after throttling, if the wait fits.
-func (x *exchange) again() bool {
-	switch {
-	case x.attempts > maxRetries || !x.fits():
+func (k *call) shouldRetry() bool {
+	switch e := k.last.err; {
+	case k.attempts > maxRetries || !k.fitsDeadline():
 		return false
-	case x.method == http.MethodPut: // it may not fit what the cloud has by then
+	case k.method == http.MethodPut: // it may not fit what the cloud has by then
 		return false
+	default:
+		return e.Reaction == Throttled || e.Reaction == Transient && k.method == http.MethodGet
 	}
-	return x.err.Reaction == Throttled || x.err.Reaction == Transient && x.method == http.MethodGet
 }
 
 // reason is the label that a retry after e is counted under.
@@ -50,30 +53,31 @@ func (e *Error) reason() string {
 	return "transient"
 }
 
-// fits reports whether the wait that the answer calls for leaves time for one
+// fitsDeadline reports whether the wait that the answer calls for leaves time for one
 // more attempt within the call.
-func (x *exchange) fits() bool {
-	wait := x.err.RetryAfter
-	if wait == 0 && x.err.Reaction == Throttled {
+func (k *call) fitsDeadline() bool {
+	wait := k.last.err.RetryAfter
+	if wait == 0 && k.last.err.Reaction == Throttled {
 		wait = throttleMin
 	}
-	return wait == 0 || x.left() > wait
+	return wait == 0 || k.remaining() > wait
 }
 
-// left is the time within the call after which a wait leaves none for an attempt.
-func (x *exchange) left() time.Duration { return time.Until(x.deadline) - connectTimeout }
+// remaining is the time within the call after which a wait leaves none for an attempt.
+func (k *call) remaining() time.Duration { return time.Until(k.deadline) - usualAttempt }
 
 // backoff returns the wait before the next attempt: what Retry-After says, else
 // after throttling 10 to 60 s as far as the call's time goes, else full jitter
 // under an exponential cap.
-func (x *exchange) backoff(_, _ time.Duration, retries int, _ *http.Response) time.Duration {
-	switch {
-	case x.err.RetryAfter > 0:
-		return x.err.RetryAfter
-	case x.err.Reaction != Throttled:
+func backoff(_, _ time.Duration, retries int, resp *http.Response) time.Duration {
+	k := callOf(resp.Request.Context())
+	switch e := k.last.err; {
+	case e.RetryAfter > 0:
+		return e.RetryAfter
+	case e.Reaction != Throttled:
 		return jitter(retries)
 	}
-	return throttleMin + rand.N(max(min(throttleMax, x.left())-throttleMin, 1))
+	return throttleMin + rand.N(max(min(throttleMax, k.remaining())-throttleMin, 1))
 }
 
 func jitter(retries int) time.Duration {

@@ -137,7 +137,7 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 		return RouteTable{}, k.malformed(errors.New("it holds no route table " + id))
 	}
 	t := answer.RouteTable.table()
-	t.AsOf = k.sent
+	t.AsOf = k.last.began
 	return t, nil
 }
 
@@ -289,7 +289,8 @@ func (c *Client) UpdateRoutes(ctx context.Context, read RouteTable, changes Chan
 		}
 		return changes.MarshalJSON()
 	}
-	return c.do(ctx, &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, encode: encode}, "/routetables/"+strings.ToLower(read.ID), nil)
+	k := &call{service: "vpc", operation: opUpdateTable, method: http.MethodPut, encode: encode, notAfter: read.AsOf.Add(maxAge)}
+	return c.do(ctx, k, "/routetables/"+strings.ToLower(read.ID), nil)
 }
 
 // guard is the last look at what goes to the cloud: at most 5 operations, every

@@ -165,7 +165,7 @@ func TestR9WhatIsShown(t *testing.T) {
 		{"other controls", "a\x00b\x7fc\u009bd", "a?b?c?d"},
 		{"no UTF-8", "a\xff", "a?"},
 	} {
-		k := &call{secrets: []Secret{{}, NewSecret(secret)}, answer: answer{header: http.Header{"Content-Type": {"application/JSON"}}}}
+		k := &call{secrets: []Secret{{}, NewSecret(secret)}, last: attempt{dial: &dial{}, header: http.Header{"Content-Type": {"application/JSON"}}}}
 		if got := k.show(tt.text); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}

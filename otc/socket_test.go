@@ -25,6 +25,12 @@ type socket struct {
 
 func newSocket(t *testing.T, cloud http.Handler) *socket {
 	s := &socket{Server: httptest.NewUnstartedServer(cloud)}
+	s.start(t)
+	return s
+}
+
+// start opens the socket, and closes it in the end.
+func (s *socket) start(t *testing.T) {
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
 		s.mu.Lock()
@@ -35,7 +41,6 @@ func newSocket(t *testing.T, cloud http.Handler) *socket {
 	}
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return s
 }
 
 func (s *socket) roots() *x509.CertPool {
@@ -86,29 +91,6 @@ func TestWriteIsNotRepeatedOverASocket(t *testing.T) {
 	if n := cloud.Count(otctest.OpTableUpdate); n != 1 {
 		t.Errorf("got %d PUTs, want 1", n)
 	}
-}
-
-func TestCertificates(t *testing.T) {
-	cloud := otctest.New()
-	s := newSocket(t, cloud)
-	for _, tt := range []struct {
-		name   string
-		change func(*Config)
-	}{
-		{"unknown authority", func(c *Config) { c.RootCAs = nil }},
-		{"another host", func(c *Config) { c.AuthURL = strings.Replace(c.AuthURL, "127.0.0.1", "localhost", 1) }},
-		{"no certificate is good", func(c *Config) { c.RootCAs = x509.NewCertPool() }},
-	} {
-		w := newWorld(t, s.overSocket, tt.change)
-		e := asError(t, w.read())
-		if e.Reaction != Permanent || !strings.Contains(e.Cure, "OS_CACERT") || e.Service != "iam" {
-			t.Errorf("%s: got %v (%v), want what to do about the certificate", tt.name, e, e.Reaction)
-		}
-	}
-	if n := cloud.Count(""); n != 0 {
-		t.Errorf("got %d requests, want none", n)
-	}
-	newWorld(t, s.overSocket).mustRead()
 }
 
 // A certificate does not get better by asking again.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"time"
@@ -198,18 +197,11 @@ func (a *authenticator) remember(user string, password Secret, err error) error 
 		r := &LoginRefusedError{Err: e, Until: time.Now().Add(loginPause + rand.N(loginPause/5))}
 		a.refused = append(a.refused, refusal{user, password, r})
 		return r
-	case e.Status == 0 && e.Reaction == Transient && !neverSent(e.Err): // it may have counted as a failure
+	case e.Status == 0 && e.Reaction == Transient && !e.NotSent: // it may have counted as a failure
 		e.RetryAfter = unansweredPause + rand.N(unansweredPause/3)
 		a.unanswered, a.retryAt = e, time.Now().Add(e.RetryAfter)
 	}
 	return err
-}
-
-// neverSent reports whether there was not even a connection.
-func neverSent(err error) bool {
-	op, dial := errors.AsType[*net.OpError](err)
-	_, dns := errors.AsType[*net.DNSError](err)
-	return dns || dial && (op.Op == "dial" || op.Op == "proxyconnect")
 }
 
 // postToken is POST /v3/auth/tokens: 201, the token in X-Subject-Token, its
@@ -233,7 +225,7 @@ func (a *authenticator) postToken(ctx context.Context, user string, password Sec
 			} `json:"project"`
 		} `json:"token"`
 	}
-	token := k.answer.header.Get("X-Subject-Token")
+	token := k.last.header.Get("X-Subject-Token")
 	if err := k.decode(&wire); err != nil || token == "" {
 		return nil, k.malformed(errors.New("the answer to the login holds no token"))
 	}

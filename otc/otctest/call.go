@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"time"
 )
@@ -70,6 +71,9 @@ func (s *Server) respond(ctx context.Context, c *call) (answer, error) {
 	f := c.fault
 	if f.Before != nil {
 		f.Before()
+	}
+	if t := httptrace.ContextClientTrace(ctx); t != nil && t.GotConn != nil && f.connects() {
+		t.GotConn(httptrace.GotConnInfo{})
 	}
 	if err := wait(ctx, c.knobs.Latency/2); err != nil {
 		return answer{}, err

@@ -2,6 +2,7 @@ package otctest
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"slices"
@@ -35,7 +36,7 @@ type Fault struct {
 	Late       time.Duration // the request takes effect after the request arrived it takes effect, whatever has happened since
 	Hang       bool          // no answer until the client gives up
 	Reset      bool          // the connection is reset
-	Err        error         // RoundTrip returns it; a socket is reset
+	Err        error         // RoundTrip returns it; a socket is reset. Without a connection, if it is of a dial, a proxy or a look-up
 	Truncate   bool          // the connection ends before the body does
 	Keep       int           // bytes of the body that get through before that; 0: it ends after the header
 	Slow       time.Duration // time between two bytes of the body
@@ -100,6 +101,13 @@ func (f Fault) replaces() bool {
 
 // answers reports whether the fault brings its own answer.
 func (f Fault) answers() bool { return f.Status != 0 || f.Body != nil || f.ApplyFirst > 0 }
+
+// connects reports whether there is a connection before the fault shows.
+func (f Fault) connects() bool {
+	var dns *net.DNSError
+	var op *net.OpError
+	return !errors.As(f.Err, &dns) && !(errors.As(f.Err, &op) && (op.Op == "dial" || op.Op == "proxyconnect"))
+}
 
 // stall lets time pass, and fails if the fault leaves the request without an answer.
 func (f Fault) stall(ctx context.Context) error {
