@@ -65,7 +65,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	}
 	cfg, problems := config.Read(getenv, opts.names...)
 	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
-	klog.SetSlogLogger(slog.New(logging.Remarks(log.Handler())))
+	klog.SetSlogLogger(slog.New(logging.Demoted(log.Handler())))
 	switch {
 	case opts.checkConfig:
 		list(stderr, "", cfg.Warnings)
@@ -241,7 +241,7 @@ func await(ctx context.Context, wg *sync.WaitGroup) {
 // cannot be reached, and what this program is.
 func (p *program) status() status.Status {
 	s := p.rec.Status()
-	if text, hint := p.kube.Trouble(); text != "" {
+	if text, hint := p.kube.WatchProblem(); text != "" {
 		s.Reasons = append([]status.Reason{{Text: text, Hint: hint}}, s.Reasons...)
 	}
 	s.Program = status.Program{Started: p.started, Address: metrics.Address(s.Subnets, p.cfg.Port), Settings: p.cfg.Shown}

@@ -41,7 +41,7 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		begin := time.Now()
 		if err := k.follow(ctx, h); err != nil && ctx.Err() == nil {
-			k.cannotWatch(err)
+			k.watchFailed(err)
 		}
 		if time.Since(begin) >= longLife {
 			pause = firstPause
@@ -63,23 +63,23 @@ var (
 func (k *Kube) follow(ctx context.Context, h *handler) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	k.heard.Store(nil)
-	h.begin()
+	k.lastTransportError.Store(nil)
+	h.reset()
 	accepted := make(chan struct{})
 	informer := cache.NewSharedIndexInformer(k.listWatch(accepted, end), &corev1.Node{}, 0, nil)
 	registration, err := informer.AddEventHandler(h)
-	ignore := func(context.Context, *cache.Reflector, error) {} // listWatch hears it first
+	ignore := func(context.Context, *cache.Reflector, error) {} // listWatch has it already
 	if err := errors.Join(err, informer.SetTransform(trim), informer.SetWatchErrorHandlerWithContext(ignore)); err != nil {
 		return err
 	}
-	stands := make(chan bool)
-	go func() { stands <- k.await(ctx, end, accepted, registration.HasSyncedChecker().Done(), h) }()
+	established := make(chan bool)
+	go func() { established <- k.await(ctx, end, accepted, registration.HasSyncedChecker().Done(), h) }()
 	informer.RunWithContext(ctx) // until ctx ends
-	if <-stands {
+	if <-established {
 		return nil
 	}
-	if heard := k.heard.Load(); heard != nil {
-		return *heard
+	if err := k.lastTransportError.Load(); err != nil {
+		return *err
 	}
 	return context.Cause(ctx)
 }
@@ -96,8 +96,8 @@ func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted,
 			return false
 		}
 	}
-	h.synced()
-	k.watches()
+	h.initialListDone()
+	k.watchEstablished()
 	return true
 }
 
@@ -128,21 +128,21 @@ func (k *Kube) listWatch(accepted chan<- struct{}, end context.CancelCauseFunc) 
 				return nil, errClosed // client-go waits after some others
 			}
 			close(accepted)
-			return stream{w, end}, nil
+			return endingWatch{w, end}, nil
 		},
 	}
 }
 
-// A stream is a watch that ends the informer when it is over.
-type stream struct {
+// An endingWatch is a watch that ends the informer when it is over.
+type endingWatch struct {
 	watch.Interface
 	end context.CancelCauseFunc
 }
 
 // Stop is called by the informer when it has seen the end of the watch.
-func (s stream) Stop() {
-	s.Interface.Stop()
-	s.end(errClosed)
+func (w endingWatch) Stop() {
+	w.Interface.Stop()
+	w.end(errClosed)
 }
 
 // A handler takes the events of one informer after the other for observe.
@@ -157,30 +157,30 @@ type handler struct {
 func (h *handler) OnAdd(object any, _ bool) {
 	if n, ok := object.(*corev1.Node); ok {
 		facts := FactsOf(n)
-		h.see(&facts)
+		h.deliver(&facts)
 	}
 }
 
 func (h *handler) OnUpdate(_, now any) { h.OnAdd(now, false) }
 
-func (h *handler) OnDelete(any) { h.see(nil) } // the tombstone holds nothing we need
+func (h *handler) OnDelete(any) { h.deliver(nil) } // the tombstone holds nothing we need
 
-func (h *handler) see(f *Facts) {
+func (h *handler) deliver(f *Facts) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen, h.absent = true, f == nil
 	h.observe(f)
 }
 
-// begin is called before another informer begins.
-func (h *handler) begin() {
+// reset is called before another informer begins.
+func (h *handler) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen = false
 }
 
-// synced is called when all that the informer read at first has been observed.
-func (h *handler) synced() {
+// initialListDone is called when all that the informer read at first has been observed.
+func (h *handler) initialListDone() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.seen && !h.absent {
@@ -189,29 +189,29 @@ func (h *handler) synced() {
 	}
 }
 
-// Trouble says why the Node cannot be watched, and what to do about that; both are
+// WatchProblem says why the Node cannot be watched, and what to do about that; both are
 // "" while the watch stands or has not been tried.
-func (k *Kube) Trouble() (text, hint string) {
-	if t := k.trouble.Load(); t != nil {
+func (k *Kube) WatchProblem() (text, hint string) {
+	if t := k.problem.Load(); t != nil {
 		return t.text, t.hint
 	}
 	return "", ""
 }
 
-// A trouble keeps the watch from standing.
-type trouble struct{ text, hint string }
+// A watchProblem keeps the watch from standing.
+type watchProblem struct{ text, hint string }
 
-// watches records that the watch has delivered, if it could not before.
-func (k *Kube) watches() {
-	if k.trouble.Swap(nil) != nil {
+// watchEstablished records that the watch has delivered, if it could not before.
+func (k *Kube) watchEstablished() {
+	if k.problem.Swap(nil) != nil {
 		k.rec.state("watch", info, "", "watching node "+k.name+" again")
 	}
 }
 
-// cannotWatch records a watch that did not begin.
-func (k *Kube) cannotWatch(err error) {
+// watchFailed records a watch that did not begin.
+func (k *Kube) watchFailed(err error) {
 	reason := apierrors.ReasonForError(err)
-	t := trouble{fmt.Sprintf("cannot watch node %s: %v", k.name, err), "wait; if it lasts, look at the API server's pods and its log"}
+	t := watchProblem{fmt.Sprintf("cannot watch node %s: %v", k.name, err), "wait; if it lasts, look at the API server's pods and its log"}
 	switch reason {
 	case metav1.StatusReasonForbidden:
 		t.hint = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
@@ -220,7 +220,7 @@ func (k *Kube) cannotWatch(err error) {
 	case metav1.StatusReasonUnknown, metav1.StatusReasonNotFound:
 		t.hint = "check the API server and the way to it"
 	}
-	k.trouble.Store(&t)
+	k.problem.Store(&t)
 	k.rec.record("watch", string(reason), failing, "", t.text+": "+t.hint+"; tried again within a minute, routes stay as they are")
 }
 

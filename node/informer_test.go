@@ -179,7 +179,7 @@ func TestWatchInterrupted(t *testing.T) {
 						l.Put(worker("worker-1", "later"))
 						l.pass(0)
 						l.until("later")
-						if text, hint := l.kube.Trouble(); text != "" || hint != "" {
+						if text, hint := l.kube.WatchProblem(); text != "" || hint != "" {
 							t.Errorf("trouble %q, %q after its end", text, hint)
 						}
 						l.reads()

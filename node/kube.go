@@ -19,11 +19,11 @@ import (
 // Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
 // and Events about it.
 type Kube struct {
-	rest    *rest.RESTClient
-	name    string
-	rec     *Recorder
-	trouble atomic.Pointer[trouble] // nil: none
-	heard   atomic.Pointer[error]   // what last went wrong on the way to the API server
+	rest               *rest.RESTClient
+	name               string
+	rec                *Recorder
+	problem            atomic.Pointer[watchProblem] // nil: none
+	lastTransportError atomic.Pointer[error]        // what last went wrong on the way to the API server
 }
 
 // NewKube returns a Kube for the Node of that name. It sends nothing yet. A nil
@@ -45,7 +45,7 @@ func NewKube(cfg *rest.Config, nodeName string, rec *Recorder) (*Kube, error) {
 		rec = NewRecorder(nil, nil)
 	}
 	k := &Kube{name: nodeName, rec: rec}
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return ear{next, k} })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return errorRecorder{next, k} })
 	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("Kubernetes client: %w", err)
 	}
@@ -60,23 +60,24 @@ func coreV1() (serializer.CodecFactory, error) {
 	return serializer.NewCodecFactory(scheme), err
 }
 
-// An ear hears why there was no answer: client-go makes an empty watch of that.
-type ear struct {
+// An errorRecorder keeps the transport's error, which client-go turns into an
+// empty watch.
+type errorRecorder struct {
 	http.RoundTripper
 	kube *Kube
 }
 
-func (e ear) RoundTrip(r *http.Request) (*http.Response, error) {
+func (e errorRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := e.RoundTripper.RoundTrip(r)
 	if err != nil && r.Context().Err() == nil {
-		e.kube.heard.Store(&err)
+		e.kube.lastTransportError.Store(&err)
 	}
 	return resp, err
 }
 
 // WrappedRoundTripper returns what it wraps, so that client-go can close idle
 // connections.
-func (e ear) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
+func (e errorRecorder) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
 
 // Get reads a Node once. The error is a NotFound only if the API server itself
 // says that this Node is not there, not some load balancer that a page is not.

@@ -28,7 +28,7 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 		for range 2 {
 			l.wire.set(nobodyListens())
 			l.pass(10 * time.Minute)
-			if text, hint := l.kube.Trouble(); text+": "+hint+"; tried again within a minute, routes stay as they are" != watchFails[len("error "):] {
+			if text, hint := l.kube.WatchProblem(); text+": "+hint+"; tried again within a minute, routes stay as they are" != watchFails[len("error "):] {
 				t.Errorf("trouble %q, %q", text, hint)
 			}
 			l.Mute(true)
@@ -52,9 +52,9 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 	}, worker("worker-1", "a"))
 }
 
-// TestWatchTrouble: the cause is told with its cure, once, and nothing is seen,
+// TestWatchProblem: the cause is told with its cure, once, and nothing is seen,
 // least of all that there is no Node.
-func TestWatchTrouble(t *testing.T) {
+func TestWatchProblem(t *testing.T) {
 	const way, server = "check the API server and the way to it", "wait; if it lasts, look at the API server's pods and its log"
 	for name, tt := range map[string]struct {
 		prepare    func(*lookout)
@@ -78,7 +78,7 @@ func TestWatchTrouble(t *testing.T) {
 			look(t, tt.prepare, func(t *testing.T, l *lookout) {
 				l.pass(20 * time.Minute)
 				l.nothing()
-				if text, hint := l.kube.Trouble(); text != "cannot watch node worker-1: "+tt.text || hint != tt.hint {
+				if text, hint := l.kube.WatchProblem(); text != "cannot watch node worker-1: "+tt.text || hint != tt.hint {
 					t.Errorf("trouble %q, %q", text, hint)
 				}
 				want := "error cannot watch node worker-1: " + tt.text + ": " + tt.hint + "; tried again within a minute, routes stay as they are"
@@ -88,7 +88,7 @@ func TestWatchTrouble(t *testing.T) {
 				l.wire.set(nil)
 				l.wire.say(text(http.StatusConflict, "text/plain", "")) // another trouble takes its place
 				l.pass(time.Minute)
-				if text, _ := l.kube.Trouble(); !strings.Contains(text, "reported a conflict") {
+				if text, _ := l.kube.WatchProblem(); !strings.Contains(text, "reported a conflict") {
 					t.Errorf("trouble %q", text)
 				}
 			}, worker("worker-1", "a"))

@@ -83,28 +83,28 @@ func mark(level slog.Level) string {
 	return "Debug: "
 }
 
-// Remarks is a handler for what client-go logs. Short of an error that is for
-// debugging: what an operator should know of the watch is told by package node.
-func Remarks(h slog.Handler) slog.Handler { return remarks{h} }
+// Demoted is a handler for what client-go logs. Short of an error that is for
+// debugging: package node logs what an operator should know of the watch.
+func Demoted(h slog.Handler) slog.Handler { return demoted{h} }
 
-type remarks struct{ slog.Handler }
+type demoted struct{ slog.Handler }
 
-func (h remarks) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.Handler.Enabled(ctx, aside(level))
+func (h demoted) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.Handler.Enabled(ctx, demote(level))
 }
 
-func (h remarks) Handle(ctx context.Context, r slog.Record) error {
-	r.Level = aside(r.Level)
+func (h demoted) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = demote(r.Level)
 	return h.Handler.Handle(ctx, r)
 }
 
-func (h remarks) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return remarks{h.Handler.WithAttrs(attrs)}
+func (h demoted) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return demoted{h.Handler.WithAttrs(attrs)}
 }
 
-func (h remarks) WithGroup(name string) slog.Handler { return remarks{h.Handler.WithGroup(name)} }
+func (h demoted) WithGroup(name string) slog.Handler { return demoted{h.Handler.WithGroup(name)} }
 
-func aside(level slog.Level) slog.Level {
+func demote(level slog.Level) slog.Level {
 	if level < slog.LevelError {
 		return slog.LevelDebug
 	}

@@ -44,10 +44,10 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// TestRemarksOfClientGo: its errors look like ours, the rest is for debugging.
-func TestRemarksOfClientGo(t *testing.T) {
+// TestClientGoIsDemoted: its errors look like ours, the rest is for debugging.
+func TestClientGoIsDemoted(t *testing.T) {
 	var out bytes.Buffer
-	klog.SetSlogLogger(slog.New(Remarks(NewHandler(&out, "text", slog.LevelInfo))))
+	klog.SetSlogLogger(slog.New(Demoted(NewHandler(&out, "text", slog.LevelInfo))))
 	t.Cleanup(klog.ClearLogger)
 	klog.InfoS("watch ended", "after", 1)
 	klog.Warning("careful")
