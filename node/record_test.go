@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"otc-route-manager/node/logging"
 )
 
 // A kubeAPI is the API server as far as the Reconciler asks it.
@@ -83,7 +85,7 @@ type line struct {
 func (j *journal) Enabled(context.Context, slog.Level) bool { return true }
 
 func (j *journal) Handle(_ context.Context, r slog.Record) error {
-	level := map[slog.Level]string{LevelSuccess: "success", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}[r.Level]
+	level := map[slog.Level]string{logging.LevelSuccess: "success", slog.LevelInfo: "info", slog.LevelWarn: "warning", slog.LevelError: "error"}[r.Level]
 	more := j.attrs
 	r.Attrs(func(a slog.Attr) bool { more += " " + a.String(); return true })
 	l := line{time.Now(), strings.TrimSpace(level + " " + r.Message), more}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"otc-route-manager/metrics/status"
+	"otc-route-manager/node/logging"
 	"otc-route-manager/otc"
 )
 
@@ -202,11 +203,8 @@ func (r *Recorder) recent() []status.Change {
 func (s severity) String() string { return [...]string{"success", "info", "warning", "error"}[s] }
 
 func (s severity) level() slog.Level {
-	return [...]slog.Level{LevelSuccess, slog.LevelInfo, slog.LevelWarn, slog.LevelError}[s]
+	return [...]slog.Level{logging.LevelSuccess, slog.LevelInfo, slog.LevelWarn, slog.LevelError}[s]
 }
-
-// LevelSuccess is the level of lines that say that routes are right.
-const LevelSuccess = slog.LevelInfo + 1
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 

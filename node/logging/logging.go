@@ -7,9 +7,10 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-
-	"otc-route-manager/node"
 )
+
+// LevelSuccess is the level of lines that say that routes are right.
+const LevelSuccess = slog.LevelInfo + 1
 
 // A handler writes log lines that begin with a mark a person can find: the
 // message, with "✅ Success: ", "ℹ️ Info: ", "⚠️ Warning: " or "❌ Error: " before it.
@@ -44,7 +45,7 @@ func NewHandler(w io.Writer, format string, level slog.Level) slog.Handler {
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	r.Message = mark(r.Level) + r.Message
-	if r.Level == node.LevelSuccess {
+	if r.Level == LevelSuccess {
 		r.Level = slog.LevelInfo
 	}
 	if h.text == nil {
@@ -75,7 +76,7 @@ func mark(level slog.Level) string {
 		return "❌ Error: "
 	case level >= slog.LevelWarn:
 		return "⚠️ Warning: "
-	case level == node.LevelSuccess:
+	case level == LevelSuccess:
 		return "✅ Success: "
 	case level >= slog.LevelInfo:
 		return "ℹ️ Info: "

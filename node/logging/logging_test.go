@@ -11,15 +11,13 @@ import (
 	"testing"
 
 	"k8s.io/klog/v2"
-
-	"otc-route-manager/node"
 )
 
 func TestLogLines(t *testing.T) {
 	var text, asJSON bytes.Buffer
 	for w, format := range map[io.Writer]string{&text: "text", &asJSON: "json"} {
 		log := slog.New(NewHandler(w, format, slog.LevelInfo)).With("node", "worker-1")
-		log.Log(t.Context(), node.LevelSuccess, "route confirmed", "table", "t 1")
+		log.Log(t.Context(), LevelSuccess, "route confirmed", "table", "t 1")
 		log.Info("two\nlines")
 		log.Warn("careful")
 		log.WithGroup("g").Error("broken", "level", 1)
