@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // LevelSuccess is the level of lines that say that routes are right.
@@ -44,7 +45,7 @@ func NewHandler(w io.Writer, format string, level slog.Level) slog.Handler {
 }
 
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
-	r.Message = mark(r.Level) + r.Message
+	r.Message = mark(r.Level) + strings.Map(visible, r.Message)
 	if r.Level == LevelSuccess {
 		r.Level = slog.LevelInfo
 	}
@@ -57,9 +58,20 @@ func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	if err := h.Handler.Handle(ctx, r); err != nil {
 		return err
 	}
-	message := strings.NewReplacer("\n", " ", "\r", " ").Replace(r.Message)
-	_, err := io.WriteString(h.text.out, message+" "+h.text.attrs.String())
+	_, err := io.WriteString(h.text.out, r.Message+" "+h.text.attrs.String())
 	return err
+}
+
+// visible keeps a message on one line and from commanding a terminal: names of
+// servers and answers of proxies are a part of it.
+func visible(r rune) rune {
+	switch {
+	case r == '\n' || r == '\r' || r == '\t':
+		return ' '
+	case !unicode.IsGraphic(r): // control characters, bidirectional marks
+		return unicode.ReplacementChar
+	}
+	return r
 }
 
 func (h handler) WithAttrs(attrs []slog.Attr) slog.Handler {
