@@ -39,10 +39,14 @@ var (
 	commit  = "unknown"
 )
 
-const shutdownTimeout = 3 * time.Second
+const (
+	shutdownTimeout = 3 * time.Second
+	flushTimeout    = time.Second // for the last log lines, if nobody reads them
+)
 
 func main() {
 	config.Prepare()
+	signal.Ignore(syscall.SIGPIPE) // the end of whoever reads the log is not ours
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
@@ -64,8 +68,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return config.ExitOK
 	}
 	cfg, problems := config.Read(getenv, opts.names...)
-	log := slog.New(logging.NewHandler(stderr, cfg.LogFormat, cfg.LogLevel))
-	klog.SetSlogLogger(slog.New(logging.Demoted(log.Handler())))
+	handler, lines := logging.New(stderr, cfg.LogFormat, cfg.LogLevel)
+	defer lines.Flush(flushTimeout)
+	log := slog.New(handler)
+	klog.SetSlogLogger(slog.New(logging.Demoted(handler)))
 	switch {
 	case opts.checkConfig:
 		list(stderr, "", cfg.Warnings)

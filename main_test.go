@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -13,11 +14,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -324,6 +328,82 @@ func TestUnusableRotation(t *testing.T) {
 	stop()
 	if n := w.cloud.Count(otctest.OpLogin); n != 1 || !strings.Contains(w.log.String(), why) {
 		t.Errorf("%d logins, want the one before the change; log:\n%s", n, w.log.String())
+	}
+}
+
+// A stuck is a log whose reader takes the first line and then stops.
+type stuck struct {
+	lines atomic.Int32
+	ended <-chan struct{}
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	if s.lines.Add(1) > 1 {
+		<-s.ended
+	}
+	return len(p), nil
+}
+
+// TestLogReaderStops: routes, pages and the end of the program do not wait for whoever
+// reads the log.
+func TestLogReaderStops(t *testing.T) {
+	w := newWorld(t)
+	w.env["LOG_LEVEL"] = "debug"
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	ctx, stop := context.WithCancel(t.Context())
+	code := make(chan int, 1)
+	go func() { code <- run(ctx, nil, w.getenv, io.Discard, &stuck{ended: t.Context().Done()}) }()
+	w.await("ready", w.ready)
+	w.kube.Annotate(nodeName, node.SubnetsAnnotation, `{"default":["10.128.6.0/23"]}`)
+	w.await("the other route", func() bool {
+		_, page := w.get("/")
+		return strings.Contains(page, "route 10.128.6.0/23 → worker-1 confirmed")
+	})
+	stop()
+	select {
+	case c := <-code:
+		if c != config.ExitOK {
+			t.Errorf("exit code: got %d, want 0", c)
+		}
+	case <-time.After(deadline):
+		t.Error("the program has not ended")
+	}
+}
+
+// asProgram makes the test binary the program.
+const asProgram = "OTC_ROUTE_MANAGER_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		os.Args = os.Args[:1]
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// TestLogReaderGone: it does not end the program, as SIGPIPE would.
+func TestLogReaderGone(t *testing.T) {
+	w := newWorld(t)
+	program := exec.CommandContext(t.Context(), os.Args[0])
+	program.Env = []string{asProgram + "=1"}
+	for name, value := range w.env {
+		program.Env = append(program.Env, name+"="+value)
+	}
+	reader, log, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	program.Stderr = log
+	if err := errors.Join(program.Start(), log.Close(), reader.Close()); err != nil {
+		t.Fatal(err)
+	}
+	w.annotated(`{"default":["10.128.4.0/23"]}`)
+	w.await("ready", w.ready)
+	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if err := program.Wait(); err != nil {
+		t.Errorf("the program ended with %v", err)
 	}
 }
 
