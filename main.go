@@ -19,7 +19,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -201,23 +200,14 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	var deaf atomic.Bool // the watch has ended although nobody asked it to
-	server := metrics.Server(p.metrics.Handler(p.status, func() error {
-		if deaf.Load() {
-			return errors.New("the watch on the Node has ended")
-		}
-		return p.rec.Alive()
-	}), log)
+	server := metrics.Server(p.metrics.Handler(p.status, p.rec.Alive), log)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("otc-route-manager started", "version", version, "node", p.cfg.Node.NodeName, "metrics", listener.Addr().String(),
 		"cluster_cidr", fmt.Sprint(p.cfg.Node.Ranges), "route_tables", fmt.Sprint(p.cfg.Node.Tables), "dry_run", p.cfg.Node.DryRun)
 
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		_ = p.kube.Watch(ctx, p.rec.Observe) // it tells its errors itself
-		deaf.Store(ctx.Err() == nil)
-	})
+	wg.Go(func() { p.kube.Watch(ctx, p.rec.Observe) })
 	wg.Go(func() { p.kube.WriteEvents(ctx, p.events) })
 	wg.Go(func() { p.rec.Run(ctx) })
 	select {

@@ -36,7 +36,7 @@ const (
 // after 5 to 10 minutes. An informer that is kept goes on from the version it
 // knows: after an outage it waits for up to a minute once it has learned that this
 // is too old, and for ever if etcd was restored and never had it.
-func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
+func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) {
 	h := &handler{observe: observe}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		begin := time.Now()
@@ -47,7 +47,7 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) error {
 			pause = firstPause
 		}
 		if wait(ctx, pause/2+rand.N(pause/2)) != nil {
-			return nil
+			return
 		}
 	}
 }

@@ -30,7 +30,7 @@ type lookout struct {
 	*Events
 	seen chan *Facts
 	told *journal
-	end  chan error // what Watch returned
+	end  chan struct{} // closed when Watch has returned
 	stop context.CancelFunc
 	wire *pipes
 }
@@ -40,7 +40,7 @@ type lookout struct {
 func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout), nodes ...*corev1.Node) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), told: &journal{}, end: make(chan error, 1), Events: NewEvents("worker-1"), wire: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}}
+		l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), told: &journal{}, end: make(chan struct{}), Events: NewEvents("worker-1"), wire: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}}
 		for _, n := range nodes {
 			l.Put(n)
 		}
@@ -57,11 +57,10 @@ func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout),
 		l.kube = kube
 		ctx, stop := context.WithCancel(klog.NewContext(t.Context(), klog.New(nil)))
 		l.stop = stop
-		go func() { l.end <- kube.Watch(ctx, func(f *Facts) { l.seen <- f }); close(l.end) }()
+		go func() { kube.Watch(ctx, func(f *Facts) { l.seen <- f }); close(l.end) }()
 		t.Cleanup(func() {
 			stop()
-			for range l.end {
-			}
+			<-l.end
 			l.Close()
 			_ = server.Close()
 		})
