@@ -155,6 +155,9 @@ func check(ctx context.Context, cfg config.Config, getenv func(string) string, s
 			}
 			return "POD_IP:" + strconv.Itoa(cfg.Port)
 		}}
+	if cfg.IdentityProvider != "" {
+		c.LoginBy = "by ID token with identity provider " + cfg.IdentityProvider + ", "
+	}
 	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere that port is somebody else's, or leads to some pod
 		c.Said = metrics.Said(cfg.Port)
 	}

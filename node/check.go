@@ -45,6 +45,7 @@ type Checker struct {
 	Address func(subnets []netip.Prefix) string                          // host and port of a pod of ours in one of these
 	Said    string                                                       // by the program that runs in this pod, on /health?status=1; "": none does
 	Config  Config
+	LoginBy string // what is said of the login; "" or "by ID token, "
 
 	mu     sync.Mutex // for Out: a slow step may speak up
 	failed bool
@@ -129,12 +130,12 @@ func withRequest(err error) string {
 	return err.Error()
 }
 
-// login reports whether there is a token, and a place to use it. What the running
-// program has been refused is not sent again.
+// login reports whether there is a token, and a place to use it. A password that the
+// running program has been refused is not sent again.
 func (c *Checker) login(ctx context.Context) bool {
-	if _, why, refused := strings.Cut(c.Said, "login refused: "); refused {
+	if _, why, refused := strings.Cut(c.Said, "login refused: iam login: "); refused {
 		why, _, _ = strings.Cut(why, "; route table ") // which says the same
-		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", strings.TrimPrefix(why, "iam login: "))
+		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", why)
 		c.note("route tables and instance: not tried without a login")
 		return false
 	}
@@ -147,7 +148,7 @@ func (c *Checker) login(ctx context.Context) bool {
 		c.fail("login: %s", strings.TrimPrefix(withRequest(err), "iam login: "))
 		c.note("route tables and instance: not tried without a login")
 	default:
-		c.pass("login: project %s, token until %s", project, stamp(expires))
+		c.pass("login: %sproject %s, token until %s", c.LoginBy, project, stamp(expires))
 		for _, service := range slices.Sorted(maps.Keys(base)) {
 			c.pass("endpoint: %s is %s", service, base[service])
 		}

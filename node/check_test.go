@@ -33,6 +33,19 @@ type trial struct {
 	cfg    Config
 	otc    otc.Config
 	said   string // by the program in the same pod
+
+	loginBy string
+}
+
+// withIDToken logs in with an ID token of a provider; IAM knows one, "cluster".
+func (c *trial) withIDToken(provider string) {
+	const subject, audience = "system:serviceaccount:x:y", "otc-route-manager"
+	issuer := otctest.NewTokenIssuer("https://kubernetes.default.svc", "ES256")
+	c.SetIdentityProvider("cluster", otctest.IdentityProvider{Issuer: issuer.URL, ClientID: audience, Keys: issuer.KeySet(), Subject: subject})
+	c.loginBy = "by ID token, "
+	c.otc.Credentials = func() (otc.Credentials, error) {
+		return otc.Credentials{IdentityProvider: provider, ProjectName: otctest.Project, Secret: otc.NewSecret(issuer.Token(subject, audience, time.Hour))}, nil
+	}
 }
 
 func newTrial() *trial {
@@ -74,7 +87,7 @@ func run(t *testing.T, edit func(*trial)) (out string) {
 		}
 		var b bytes.Buffer
 		began := time.Now()
-		check := Checker{Out: &b, Cloud: otc.New(c.otc, nil), Node: kube.Get, Said: c.said, Config: c.cfg,
+		check := Checker{Out: &b, Cloud: otc.New(c.otc, nil), Node: kube.Get, Said: c.said, Config: c.cfg, LoginBy: c.loginBy,
 			Address: func(subnets []netip.Prefix) string {
 				return strings.TrimSuffix(subnets[0].Addr().String(), "0") + "17:8080"
 			}}
@@ -90,7 +103,7 @@ func run(t *testing.T, edit func(*trial)) (out string) {
 			t.Errorf("%d logins", n)
 		}
 		for _, r := range c.Requests() {
-			if r.Method != http.MethodGet && !strings.HasSuffix(r.Path, "/auth/tokens") {
+			if r.Method != http.MethodGet && r.Op != otctest.OpLogin {
 				t.Errorf("wrote to the cloud: %s %s", r.Method, r.Path)
 			}
 		}
@@ -185,8 +198,16 @@ func accessCases() []checkCase {
 		}, noCloud, "❌ login: HTTP 401: why" + again + noLogin},
 		{"it has another trouble", func(c *trial) { c.said = "not ready, not in sync: no login: iam login: HTTP 503: why" }, "", ""},
 		{"unreadable Secret", func(c *trial) {
-			c.otc.Credentials = func() (string, otc.Secret, error) { return "", otc.Secret{}, errors.New("OS_PASSWORD_FILE: gone") }
-		}, noCloud, "❌ login: OS_PASSWORD_FILE: gone: is Secret otc-credentials there, and mounted?" + noLogin},
+			c.otc.Credentials = func() (otc.Credentials, error) { return otc.Credentials{}, errors.New("OS_PASSWORD_FILE: gone") }
+		}, noCloud, "❌ login: OS_PASSWORD_FILE: gone: is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it" + noLogin},
+		{"ID token", func(c *trial) { c.withIDToken("cluster") }, "login",
+			"✅ login: by ID token, project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z"},
+		{"refused ID token, as in the running pod", func(c *trial) {
+			c.said = "not ready, not in sync: login refused: iam id token login: HTTP 404: why"
+			c.withIDToken("elsewhere")
+		}, noCloud, `❌ login: iam id token login: HTTP 404 IAM.0004 "The identity provider does not exist.": IAM knows no such identity provider (OS_IDENTITY_PROVIDER), ` +
+			`or no such project (OS_PROJECT_ID or OS_PROJECT_NAME); sent to provider elsewhere: issuer https://kubernetes.default.svc, audience [otc-route-manager], ` +
+			`subject system:serviceaccount:x:y (request id ID)` + noLogin},
 		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,
 			`❌ endpoint: no vpc endpoint for region "eu-nl9": the catalog has eu-de; set OS_REGION_NAME or OTC_VPC_ENDPOINT` +
 				"\nℹ️ route tables and instance: not tried without an endpoint"},

@@ -80,11 +80,15 @@ func (l *locator) state() string {
 	return "looking for the ECS instance"
 }
 
-// failure returns what the last attempt failed with. A login that was refused is
+// failure returns what the last attempt failed with. A login that IAM has refused is
 // named, for people and for whoever asks before another try.
 func (c *clock) failure() string {
-	if c.isRefused() {
+	refused, ok := errors.AsType[*otc.LoginRefusedError](c.err)
+	switch {
+	case ok && refused.Err.Status != 0:
 		return "login refused: " + c.err.Error()
+	case ok:
+		return "no login: " + c.err.Error()
 	}
 	return c.err.Error()
 }

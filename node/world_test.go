@@ -166,9 +166,11 @@ func (a *agent) client(log *slog.Logger) *otc.Client {
 // cloudConfig is how a client gets at the simulator.
 func cloudConfig(user string, password func() any, wire http.RoundTripper) otc.Config {
 	return otc.Config{
-		AuthURL: "https://iam.eu-de.otc.test/v3", DomainName: otctest.Account, ProjectName: otctest.Project, Region: "eu-de",
-		Credentials: func() (string, otc.Secret, error) { return user, otc.NewSecret(password().(string)), nil },
-		Allowed:     []netip.Prefix{clusterRange()}, Transport: wire,
+		AuthURL: "https://iam.eu-de.otc.test/v3", Region: "eu-de",
+		Credentials: func() (otc.Credentials, error) {
+			return otc.Credentials{User: user, Account: otctest.Account, Secret: otc.NewSecret(password().(string)), ProjectName: otctest.Project}, nil
+		},
+		Allowed: []netip.Prefix{clusterRange()}, Transport: wire,
 	}
 }
 

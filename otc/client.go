@@ -16,32 +16,29 @@ import (
 
 // The operations as error texts and metrics name them.
 const (
-	opLogin       = "login"
-	opTable       = "get_route_table"
-	opUpdateTable = "update_route_table"
-	opServer      = "get_server"
-	opServers     = "list_servers"
-	opPorts       = "list_ports"
-	opQuotas      = "list_quotas"
+	opLogin        = "login"
+	opIDTokenLogin = "id_token_login"
+	opTable        = "get_route_table"
+	opUpdateTable  = "update_route_table"
+	opServer       = "get_server"
+	opServers      = "list_servers"
+	opPorts        = "list_ports"
+	opQuotas       = "list_quotas"
 )
 
-// Config is what a Client needs to know. The first six fields are required,
-// ProjectName or ProjectID is enough.
+// Config is what a Client needs to know. The first four fields are required.
 type Config struct {
-	AuthURL     string                         // IAM v3 URL without a trailing slash: https://host/v3
-	Credentials func() (string, Secret, error) // user name and password, asked for at each login
-	DomainName  string                         // the account, "OTC000…"
-	ProjectName string                         // for example "eu-de_cluster"
-	ProjectID   string                         // 32 hex digits; goes before ProjectName
-	Region      string                         // chooses the catalog's endpoints
-	Allowed     []netip.Prefix                 // destinations must lie strictly inside one of these (see UpdateRoutes)
-	VPCEndpoint string                         // overrides the catalog
-	ECSEndpoint string                         // overrides the catalog
-	RootCAs     *x509.CertPool                 // nil: the system's
-	UserAgent   string                         // "": Go's
-	Transport   http.RoundTripper              // nil: a pooled transport with the timeouts of this package
-	Observer    Observer                       // nil: nobody counts
-	OneLogin    bool                           // a refused token is not replaced
+	AuthURL     string                      // IAM v3 URL without a trailing slash: https://host/v3
+	Credentials func() (Credentials, error) // asked for at each login
+	Region      string                      // chooses the catalog's endpoints
+	Allowed     []netip.Prefix              // destinations must lie strictly inside one of these (see UpdateRoutes)
+	VPCEndpoint string                      // overrides the catalog
+	ECSEndpoint string                      // overrides the catalog
+	RootCAs     *x509.CertPool              // nil: the system's
+	UserAgent   string                      // "": Go's
+	Transport   http.RoundTripper           // nil: a pooled transport with the timeouts of this package
+	Observer    Observer                    // nil: nobody counts
+	OneLogin    bool                        // a refused token is not replaced
 }
 
 // An Observer is told of every attempt on the wire. Its methods may be called

@@ -34,14 +34,15 @@ type world struct {
 	count  *counter
 
 	mu             sync.Mutex
+	login          Credentials
 	user, password string
 }
 
 func newWorld(t *testing.T, change ...func(*Config)) *world {
-	w := &world{Server: otctest.New(), t: t, log: &bytes.Buffer{}, count: newCounter(), user: otctest.User, password: otctest.Password}
+	w := &world{Server: otctest.New(), t: t, log: &bytes.Buffer{}, count: newCounter(), login: Credentials{Account: otctest.Account, ProjectName: otctest.Project}, user: otctest.User, password: otctest.Password}
 	w.AddServer(otctest.Instance{ID: one, Name: "worker-1", Fixed: []string{"10.20.0.11"}, Floating: []string{"80.158.0.77"}})
 	cfg := Config{
-		AuthURL: authURL, Credentials: w.credentials, DomainName: otctest.Account, ProjectName: otctest.Project,
+		AuthURL: authURL, Credentials: w.credentials,
 		Region: "eu-de", Allowed: []netip.Prefix{netip.MustParsePrefix("10.128.0.0/14"), netip.MustParsePrefix("fd01::/48")},
 		UserAgent: "otc-route-manager/test", Observer: w.count,
 		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -67,10 +68,11 @@ func inBubble(t *testing.T, f func(t *testing.T, w *world)) {
 // pass lets a bubble's time pass.
 func pass(d time.Duration) { <-time.After(d) }
 
-func (w *world) credentials() (string, Secret, error) {
+func (w *world) credentials() (Credentials, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.user, NewSecret(w.password), nil
+	w.login.User, w.login.Secret = w.user, NewSecret(w.password)
+	return w.login, nil
 }
 
 // rotate changes the credentials that the client is given.

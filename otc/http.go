@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"time"
 
@@ -48,6 +49,7 @@ type call struct {
 	service, operation string
 	method, url        string
 	body               []byte
+	header             http.Header               // beside the usual
 	encode             func() ([]byte, error)    // makes the body, last thing before it is sent; nil: there is none, or it is made
 	notAfter           time.Time                 // without a connection by then it must not be sent; zero: whenever
 	secrets            []Secret                  // must not come back in an error
@@ -111,7 +113,8 @@ func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, 
 	if s.userAgent != "" {
 		req.Header.Set("User-Agent", s.userAgent)
 	}
-	if k.operation != opLogin {
+	maps.Copy(req.Header, k.header)
+	if k.service != "iam" {
 		req.Header.Set("X-Auth-Token", k.secrets[0].Reveal())
 	}
 	return req, nil

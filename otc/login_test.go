@@ -17,15 +17,16 @@ func TestLoginRequest(t *testing.T) {
 		domain + `}}},"scope":{"project":`
 	for _, tt := range []struct {
 		name   string
-		change func(*Config)
+		change func(*Credentials)
 		body   string
 	}{
-		{"project by name", func(*Config) {}, user + `{"name":"eu-de_netops",` + domain + `}}}}`},
-		{"project by id", func(c *Config) { c.ProjectID, c.ProjectName = otctest.ProjectID, "" }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
-		{"id before name", func(c *Config) { c.ProjectID = otctest.ProjectID }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
+		{"project by name", func(*Credentials) {}, user + `{"name":"eu-de_netops",` + domain + `}}}}`},
+		{"project by id", func(c *Credentials) { c.ProjectID, c.ProjectName = otctest.ProjectID, "" }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
+		{"id before name", func(c *Credentials) { c.ProjectID = otctest.ProjectID }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, tt.change)
+			w := newWorld(t)
+			tt.change(&w.login)
 			w.mustRead()
 			r := w.Requests()[0]
 			if r.Method != "POST" || r.Path != "/v3/auth/tokens" || r.Host != "iam.eu-de.otc.t-systems.com" || len(r.Query) != 0 {

@@ -44,7 +44,10 @@ const (
 	cureLogin  = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, wrong account (OS_DOMAIN_NAME), " +
 		"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) counts at once, " +
 		"a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user"
-	cureSecret  = "is Secret otc-credentials there, and mounted?"
+	cureSecret  = "is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it"
+	cureIDToken = "the kubelet writes the file and renews it: see the pod's volumes and Events"
+	cureClaims  = "IAM does not say which: the issuer is not the provider's URL, the audience not its client ID, the subject in no mapping rule, " +
+		"the signing keys not the cluster's (after a rotation enter them anew: kubectl get --raw /openid/v1/jwks), or a clock is wrong"
 	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
 	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
 	curePolicy  = "grant %s to the user's group in this project; it takes effect with the next token"
@@ -71,6 +74,14 @@ func policy() []rule {
 		{operation: "login", status: 404, code: "IAM.0004", reaction: Permanent, cure: "OS_DOMAIN_NAME or OS_PROJECT_NAME does not exist or is not visible to this user"},
 		{operation: "login", status: 404, reaction: Permanent, cure: "check OS_AUTH_URL: this is not the IAM API"},
 		{operation: "login", status: 400, reaction: Permanent, cure: "check OS_DOMAIN_NAME, OS_PROJECT_NAME and OS_AUTH_URL"},
+
+		// Login by ID token. It has nobody to lock, so whatever was refused is tried again soon.
+		{operation: opIDTokenLogin, status: 400, reaction: LoginRefused, cure: "check OS_IDENTITY_PROVIDER and OS_PROJECT_ID or OS_PROJECT_NAME"},
+		{operation: opIDTokenLogin, status: 401, reaction: LoginRefused, cure: cureClaims},
+		{operation: opIDTokenLogin, status: 403, reaction: LoginRefused, cure: "give the user group of the mapping rule a role in the project (OS_PROJECT_ID or OS_PROJECT_NAME)"},
+		{operation: opIDTokenLogin, status: 404, code: "IAM.0004", reaction: LoginRefused, cure: "IAM knows no such identity provider (OS_IDENTITY_PROVIDER), or no such project (OS_PROJECT_ID or OS_PROJECT_NAME)"},
+		{operation: opIDTokenLogin, status: 404, reaction: LoginRefused, cure: "check OS_AUTH_URL: this is not the IAM API, or it takes no ID tokens"},
+
 		{service: "iam", status: 410, reaction: Throttled, cure: cureOutage}, // IAM.0020: it fails over to another region
 
 		// Tokens refused by the services. Some say so with 403.

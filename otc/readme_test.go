@@ -16,7 +16,7 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	then := map[string][]Reaction{"pause": {LoginRefused}, "slow": {Permanent, Quota}, "retry": {Transient}, "wait": {Throttled},
+	then := map[string][]Reaction{"pause": {LoginRefused}, "soon": {LoginRefused}, "slow": {Permanent, Quota}, "retry": {Transient}, "wait": {Throttled},
 		"login": {Relogin}, "reread": {Rejected, Conflict}}
 	quoted := regexp.MustCompile("`(?:(\\w+) ([a-z ]+): )?HTTP (\\d+)(?: ([A-Z][\\w.]+))?(?: \"(.*)…\")?`|`([A-Z]\\w+\\.\\d+|itemNotFound)`")
 	answers := 0

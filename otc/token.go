@@ -1,13 +1,9 @@
 package otc
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"time"
 )
@@ -15,6 +11,8 @@ import (
 const (
 	renewBefore     = 5 * time.Minute  // a token is replaced this long before its end at the latest
 	loginPause      = 15 * time.Minute // after a refused login: IAM's default lock time
+	minIDTokenPause = 40 * time.Second // after a refused ID token: half to all of it, doubled each time
+	maxIDTokenPause = 5 * time.Minute  // at most
 	maxReplaced     = 2                // rejected tokens that are replaced within loginPause
 	unansweredPause = 15 * time.Second // after a login without an answer
 )
@@ -30,8 +28,8 @@ type session struct {
 	rejected   bool              // by a service, before its end
 }
 
-// A LoginRefusedError says that IAM refused the credentials. Nothing is sent to
-// IAM with the same credentials before Until.
+// A LoginRefusedError says that there is no login before Until, unless the credentials
+// change: IAM refused them, or there are none that could be sent (Err.Status 0).
 type LoginRefusedError struct {
 	Err   *Error
 	Until time.Time
@@ -43,11 +41,10 @@ func (e *LoginRefusedError) Error() string { return e.Err.Error() }
 // Unwrap returns the refusal.
 func (e *LoginRefusedError) Unwrap() error { return e.Err }
 
-// A refusal is a pair of user and password that IAM has refused.
+// A refusal is what a login was refused with.
 type refusal struct {
-	user     string
-	password Secret
-	err      *LoginRefusedError
+	sent Credentials
+	err  *LoginRefusedError
 }
 
 // An authenticator logs in as rarely as possible: five failures within 15 minutes
@@ -59,8 +56,9 @@ type authenticator struct {
 	lock       chan struct{} // holds one value while a goroutine uses the fields below
 	current    *session
 	replaced   []time.Time // when a login replaced a rejected token, within loginPause
-	refused    []refusal   // of the last 15 to 18 minutes
-	failed     bool        // the last login was refused
+	refused    []refusal   // that still count
+	inARow     int         // refused ID tokens since the last success
+	failed     bool        // the last login was refused, or there was nothing to send
 	unanswered *Error      // the last login, if it got no answer
 	retryAt    time.Time   // no login before then, after such a one
 }
@@ -136,27 +134,31 @@ func (a *authenticator) changed() bool {
 	if !a.failed {
 		return false
 	}
-	user, password, err := a.credentials()
-	return err == nil && a.refusal(user, password) == nil
+	c, err := a.credentials()
+	return err == nil && a.refusal(c) == nil
 }
 
 // credentials returns what a login may be tried with.
-func (a *authenticator) credentials() (string, Secret, error) {
-	user, password, err := a.cfg.Credentials()
-	if err == nil && (user == "" || password.Reveal() == "") {
-		err = errors.New("the user name or the password is empty")
+func (a *authenticator) credentials() (Credentials, error) {
+	c, err := a.cfg.Credentials()
+	if err == nil {
+		err = c.check()
 	}
 	if err != nil {
-		return "", Secret{}, &Error{Service: "iam", Operation: opLogin, Err: err, Reaction: Permanent, Cure: cureSecret}
+		e := &Error{Service: "iam", Operation: c.operation(), Err: err, Reaction: LoginRefused, Cure: cureSecret}
+		if c.IdentityProvider != "" {
+			e.Cure = cureIDToken
+		}
+		return c, &LoginRefusedError{Err: e, Until: time.Now().Add(maxIDTokenPause)}
 	}
-	return user, password, nil
+	return c, nil
 }
 
-// refusal returns how a pair was refused, as long as that counts, or nil.
-func (a *authenticator) refusal(user string, password Secret) *LoginRefusedError {
+// refusal returns how credentials were refused, as long as that counts, or nil.
+func (a *authenticator) refusal(c Credentials) *LoginRefusedError {
 	a.refused = slices.DeleteFunc(a.refused, func(r refusal) bool { return !time.Now().Before(r.err.Until) })
 	for _, r := range a.refused {
-		if r.user == user && r.password.Equal(password) {
+		if r.sent.equal(c) {
 			return r.err
 		}
 	}
@@ -166,11 +168,12 @@ func (a *authenticator) refusal(user string, password Secret) *LoginRefusedError
 // login asks IAM for a token, unless it has just refused these credentials or left
 // the last login without an answer. replaces says that a token was rejected.
 func (a *authenticator) login(ctx context.Context, replaces bool) (*session, error) {
-	user, password, err := a.credentials()
+	c, err := a.credentials()
 	if err != nil {
+		a.failed = true
 		return nil, err
 	}
-	if r := a.refusal(user, password); r != nil {
+	if r := a.refusal(c); r != nil {
 		return nil, r
 	}
 	if wait := time.Until(a.retryAt); wait > 0 {
@@ -181,21 +184,22 @@ func (a *authenticator) login(ctx context.Context, replaces bool) (*session, err
 	if replaces {
 		a.sender.observer.Retry("relogin")
 	}
-	s, err := a.postToken(ctx, user, password)
-	return s, a.remember(user, password, err)
+	s, err := a.postToken(ctx, c)
+	return s, a.remember(c, err)
 }
 
 // remember keeps how a login ended.
-func (a *authenticator) remember(user string, password Secret, err error) error {
+func (a *authenticator) remember(c Credentials, err error) error {
 	a.failed, a.unanswered, a.retryAt = false, nil, time.Time{}
 	e, ok := errors.AsType[*Error](err)
 	switch {
 	case !ok:
+		a.inARow = 0
 		return err
 	case e.Reaction == LoginRefused:
 		a.failed = true
-		r := &LoginRefusedError{Err: e, Until: time.Now().Add(loginPause + rand.N(loginPause/5))}
-		a.refused = append(a.refused, refusal{user, password, r})
+		r := &LoginRefusedError{Err: e, Until: time.Now().Add(a.pause(c))}
+		a.refused = append(a.refused, refusal{c, r})
 		return r
 	case e.Status == 0 && e.Reaction == Transient && !e.NotSent: // it may have counted as a failure
 		e.RetryAfter = unansweredPause + rand.N(unansweredPause/3)
@@ -204,114 +208,14 @@ func (a *authenticator) remember(user string, password Secret, err error) error 
 	return err
 }
 
-// postToken is POST /v3/auth/tokens: 201, the token in X-Subject-Token, its
-// project, end and catalog in the body.
-func (a *authenticator) postToken(ctx context.Context, user string, password Secret) (*session, error) {
-	k := &call{
-		service: "iam", operation: opLogin, method: http.MethodPost,
-		url: a.cfg.AuthURL + "/auth/tokens", body: loginBody(a.cfg, user, password),
-		secrets: []Secret{password},
+// pause returns how long refused credentials are not sent again. A password waits until
+// IAM has forgotten the failure; an ID token has nobody to lock, so what is corrected in
+// IAM is found soon.
+func (a *authenticator) pause(c Credentials) time.Duration {
+	if c.IdentityProvider == "" {
+		return loginPause + rand.N(loginPause/5)
 	}
-	if err := a.sender.send(ctx, k); err != nil {
-		return nil, err
-	}
-	var wire struct {
-		Token struct {
-			ExpiresAt string         `json:"expires_at"`
-			IssuedAt  string         `json:"issued_at"`
-			Catalog   []catalogEntry `json:"catalog"`
-			Project   struct {
-				ID string `json:"id"`
-			} `json:"project"`
-		} `json:"token"`
-	}
-	token := k.last.header.Get("X-Subject-Token")
-	if err := k.decode(&wire); err != nil || token == "" {
-		return nil, k.malformed(errors.New("the answer to the login holds no token"))
-	}
-	project := cmp.Or(wire.Token.Project.ID, a.cfg.ProjectID)
-	if project == "" {
-		return nil, &Error{Service: k.service, Operation: k.operation, Err: errors.New("the token belongs to no project"),
-			Reaction: Permanent, Cure: "check OS_PROJECT_NAME"}
-	}
-	s := &session{token: NewSecret(token), project: project, base: map[string]string{}}
-	s.expires, s.renewAt = lifetime(time.Now(), wire.Token.IssuedAt, wire.Token.ExpiresAt)
-	if s.catalogErr = s.locate(a.cfg, wire.Token.Catalog); s.catalogErr != nil { // another token may bring another catalog
-		s.renewAt = time.Now().Add(min(loginPause, time.Until(s.renewAt)))
-	}
-	return s, nil
-}
-
-// locate fills in the base URLs.
-func (s *session) locate(cfg *Config, catalog []catalogEntry) error {
-	overrides := map[string]string{"vpc": cfg.VPCEndpoint, "ecs": cfg.ECSEndpoint}
-	for _, service := range []string{"vpc", "ecs"} { // always the same one is told first
-		base, err := endpoint(catalog, service, overrides[service], cfg.Region, s.project)
-		if err != nil {
-			return &Error{Service: service, Operation: "endpoint", Err: err, Reaction: Permanent}
-		}
-		s.base[service] = base
-	}
-	return nil
-}
-
-// lifetime returns when a token ends and when to replace it, by this machine's
-// clock: at a random moment of its second half, so that a fleet that has started
-// together does not log in together, and 5 minutes before its end at the latest. A
-// token without a readable end lasts the documented 24 hours, and none lasts longer.
-func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.Time) {
-	expires, err := time.Parse(time.RFC3339, expiresAt)
-	issued, errIssued := time.Parse(time.RFC3339, issuedAt)
-	if errIssued == nil && now.Sub(issued).Abs() > time.Minute {
-		expires = now.Add(expires.Sub(issued)) // the clocks disagree
-	}
-	if day := now.Add(24 * time.Hour); err != nil || !expires.After(now) || expires.After(day) {
-		expires = day
-	}
-	half := expires.Sub(now) / 2
-	return expires, now.Add(half + rand.N(max(half-renewBefore, 1)))
-}
-
-// loginBody is the password method with a project scope (IAM API, obtaining a
-// user token through password authentication). The domain beside the project's
-// name is what the provider's own SDK sends.
-func loginBody(cfg *Config, user string, password Secret) []byte {
-	type domain struct {
-		Name string `json:"name"`
-	}
-	type project struct {
-		ID     string  `json:"id,omitempty"`
-		Name   string  `json:"name,omitempty"`
-		Domain *domain `json:"domain,omitempty"`
-	}
-	var body struct {
-		Auth struct {
-			Identity struct {
-				Methods  []string `json:"methods"`
-				Password struct {
-					User struct {
-						Name     string `json:"name"`
-						Password string `json:"password"`
-						Domain   domain `json:"domain"`
-					} `json:"user"`
-				} `json:"password"`
-			} `json:"identity"`
-			Scope struct {
-				Project project `json:"project"`
-			} `json:"scope"`
-		} `json:"auth"`
-	}
-	body.Auth.Identity.Methods = []string{"password"}
-	u := &body.Auth.Identity.Password.User
-	u.Name, u.Password, u.Domain.Name = user, password.Reveal(), cfg.DomainName
-	if cfg.ProjectID != "" {
-		body.Auth.Scope.Project = project{ID: cfg.ProjectID}
-	} else {
-		body.Auth.Scope.Project = project{Name: cfg.ProjectName, Domain: &domain{cfg.DomainName}}
-	}
-	b, err := json.Marshal(body)
-	if err != nil {
-		panic(fmt.Sprintf("otc: a struct of strings does not encode: %v", err))
-	}
-	return b
+	d := min(minIDTokenPause<<min(a.inARow, 10), maxIDTokenPause)
+	a.inARow++
+	return d/2 + rand.N(d/2)
 }

@@ -302,7 +302,7 @@ func TestOneLogin(t *testing.T) {
 
 func TestCredentialsThatCannotBeRead(t *testing.T) {
 	missing := errors.New("OS_PASSWORD_FILE: no such file")
-	w := newWorld(t, func(c *Config) { c.Credentials = func() (string, Secret, error) { return "", Secret{}, missing } })
+	w := newWorld(t, func(c *Config) { c.Credentials = func() (Credentials, error) { return Credentials{}, missing } })
 	if err := w.read(); !errors.Is(err, missing) {
 		t.Errorf("got %v, want %v", err, missing)
 	}

@@ -29,6 +29,10 @@ type Config struct {
 	Warnings  []string         // what is accepted, but hardly meant
 	Shown     []status.Setting // what the status page shows, as it was written
 
+	IdentityProvider string // whose ID token logs in; "": a password does
+
+	login               otc.Credentials
+	idTokenFile         string
 	kubeconfig          string
 	gcPercent, maxProcs string // for the Go runtime
 }
@@ -39,7 +43,7 @@ type Config struct {
 // With names it looks at these settings only, and needs no API server; "secret"
 // and "configmap" mean what that object holds.
 func Read(getenv func(string) string, names ...string) (Config, []string) {
-	r := reader{getenv: getenv}
+	r := reader{getenv: getenv, starts: len(names) == 0}
 	for _, s := range r.cfg.settings() {
 		if len(names) == 0 || slices.ContainsFunc(names, s.is) {
 			r.read(s)
@@ -50,9 +54,10 @@ func Read(getenv func(string) string, names ...string) (Config, []string) {
 			r.problem(name + ": no such setting")
 		}
 	}
+	r.cfg.IdentityProvider = r.cfg.login.IdentityProvider
 	r.cfg.OTC.Credentials = credentials(getenv)
 	r.cfg.OTC.Allowed = r.cfg.Node.Ranges
-	if len(names) == 0 {
+	if r.starts {
 		r.kubeConfig()
 	}
 	return r.cfg, r.problems

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,16 +83,37 @@ func TestBadValues(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	base := required(t)
+	empty, full, fifo := write(t, "empty", ""), write(t, "full", "x"), filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	idToken := base.with("OS_USERNAME", "", "OS_PASSWORD", "", "OS_DOMAIN_NAME", "", "OS_IDENTITY_PROVIDER", "cluster")
 	for _, tt := range []struct {
 		name string
 		env  environ
 		want string // all problems, "|" between
 	}{
-		{"both forms", base.with("OS_USERNAME_FILE", "/dev/null"), "OS_USERNAME and OS_USERNAME_FILE are both set: leave one out"},
-		{"no such file", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/nonexistent"),
-			"OS_PASSWORD_FILE: open /nonexistent: no such file or directory: want the service user's password; make create-secrets sets it"},
-		{"empty file", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/dev/null"),
-			"OS_PASSWORD in /dev/null is missing: want the service user's password; make create-secrets sets it"},
+		{"both forms", base.with("OS_USERNAME_FILE", empty), "OS_USERNAME and OS_USERNAME_FILE are both set: leave one out"},
+		{"no such file: it is waited for", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/nonexistent"), ""},
+		{"no such file of a setting that nobody waits for", base.with("ROUTE_TABLE_ID", "", "ROUTE_TABLE_ID_FILE", "/nonexistent"),
+			"ROUTE_TABLE_ID_FILE: stat /nonexistent: no such file or directory: want the id of the VPC's route table, a UUID (several: comma separated); make create-configmap sets it"},
+		{"the project in the ConfigMap, no such key in the Secret", base.with("OS_PROJECT_NAME_FILE", "/nonexistent"), ""},
+		{"empty file", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", empty),
+			"OS_PASSWORD in " + empty + " is missing: want the service user's password; make create-secrets sets it"},
+		{"a directory", base.with("OS_PASSWORD", "", "OS_PASSWORD_FILE", "/"),
+			"OS_PASSWORD_FILE: / is no regular file, but d---------: want the service user's password; make create-secrets sets it"},
+		{"a FIFO", base.with("OS_CACERT", fifo), "OS_CACERT: " + fifo + " is no regular file, but p---------: want a file with certificates in PEM; make create-configmap sets it"},
+		{"ID token", idToken, ""},
+		{"ID token, without a file yet", idToken.with("OS_ID_TOKEN_FILE", "/nonexistent"), ""},
+		{"ID token, a FIFO", idToken.with("OS_ID_TOKEN_FILE", fifo),
+			"OS_ID_TOKEN_FILE: " + fifo + " is no regular file, but p---------: want the path of a file that holds a ServiceAccount token; manifests.yaml sets it"},
+		{"ID token, the Secret's files absent", idToken.with("OS_USERNAME_FILE", "/nonexistent", "OS_PASSWORD_FILE", "/nonexistent", "OS_DOMAIN_NAME_FILE", "/nonexistent", "OS_PROJECT_NAME_FILE", "/nonexistent"), ""},
+		{"ID token and user", idToken.with("OS_USERNAME", "u"), "OS_USERNAME and OS_IDENTITY_PROVIDER are both set: leave one out"},
+		{"ID token and password file", idToken.with("OS_PASSWORD_FILE", full), "OS_PASSWORD and OS_IDENTITY_PROVIDER are both set: leave one out"},
+		{"ID token and account", idToken.with("OS_DOMAIN_NAME", "d", "OS_USER_DOMAIN_NAME", "d"),
+			"OS_DOMAIN_NAME and OS_IDENTITY_PROVIDER are both set: leave one out|OS_USER_DOMAIN_NAME and OS_IDENTITY_PROVIDER are both set: leave one out"},
+		{"ID token without a project", idToken.with("OS_PROJECT_NAME", ""),
+			"OS_PROJECT_NAME is missing: want the project, for example eu-de_cluster (or set OS_PROJECT_ID); make create-secrets sets it"},
 		{"domain and alias differ", base.with("OS_USER_DOMAIN_NAME", "another"),
 			`OS_USER_DOMAIN_NAME: "another" is not what OS_DOMAIN_NAME says ("` + otctest.Account + `"): want the account, once; make create-configmap sets it`},
 		{"domain and alias", base.with("OS_USER_DOMAIN_NAME", otctest.Account), ""},
@@ -121,6 +143,8 @@ func TestCheck(t *testing.T) {
 		{"configmap", nothing, "OS_AUTH_URL OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
 		{"secret configmap", nothing, "OS_AUTH_URL OS_USERNAME OS_PASSWORD OS_DOMAIN_NAME OS_PROJECT_NAME OS_REGION_NAME ROUTE_TABLE_ID CLUSTER_CIDR"},
 		{"NODE_NAME OS_REGION_NAME", nothing, "OS_REGION_NAME NODE_NAME"},
+		{"secret", environ{"OS_USERNAME_FILE": "/nonexistent", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "d", "OS_PROJECT_NAME": "p"}, "OS_USERNAME_FILE:"},
+		{"secret", environ{"OS_IDENTITY_PROVIDER": "x", "OS_PROJECT_NAME": "p"}, ""},
 		{"secret", environ{"OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_DOMAIN_NAME": "d", "OS_PROJECT_ID": otctest.ProjectID, "DRY_RUN": "x"}, ""},
 		{"DRY_RUN", nothing, ""},
 		{"OS_NONSENSE NODE_NAME", nothing, "NODE_NAME OS_NONSENSE:"},
@@ -160,16 +184,44 @@ func TestCredentials(t *testing.T) {
 		if tt.err != "" {
 			want = "OS_PASSWORD in " + file + " " + tt.err + ": want the service user's password; make create-secrets sets it"
 		}
-		user, password, err := cfg.OTC.Credentials()
-		if password.Reveal() != tt.password || (user == otctest.User) != (err == nil) || err == nil && want != "" || err != nil && err.Error() != want {
-			t.Errorf("%q: got %q, %q, %v; want %q and %q", tt.content, user, password.Reveal(), err, tt.password, want)
+		got, err := cfg.OTC.Credentials()
+		if got.Secret.Reveal() != tt.password || err == nil && (want != "" || got.User != otctest.User) || err != nil && err.Error() != want {
+			t.Errorf("%q: got %q, %q, %v; want %q and %q", tt.content, got.User, got.Secret.Reveal(), err, tt.password, want)
 		}
 	}
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := cfg.OTC.Credentials(); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := cfg.OTC.Credentials(); err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), " more)") {
 		t.Errorf("without the file: %v", err)
+	}
+	if err := os.Remove(env["OS_USERNAME_FILE"]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cfg.OTC.Credentials(); err == nil || !strings.HasSuffix(err.Error(), "make create-secrets sets it (and 1 more)") {
+		t.Errorf("without both files: %v", err)
+	}
+}
+
+// TestIDToken: the file is read at each login, and waited for.
+func TestIDToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "id-token")
+	env := required(t).with("OS_USERNAME", "", "OS_PASSWORD", "", "OS_DOMAIN_NAME", "", "OS_IDENTITY_PROVIDER", " cluster\n", "OS_ID_TOKEN_FILE", file)
+	cfg, problems := config.Read(env.get)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	got, err := cfg.OTC.Credentials()
+	if want := "OS_ID_TOKEN_FILE: stat " + file + ": no such file or directory"; err == nil || err.Error() != want || got.IdentityProvider != "cluster" {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	for content, want := range map[string]string{"": "", "a.b.c": "a.b.c", "d.e.f\n": "d.e.f"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := cfg.OTC.Credentials(); err != nil || got.Secret.Reveal() != want || got.IdentityProvider != "cluster" || got.ProjectName != otctest.Project {
+			t.Errorf("%q: got %+v, %q, %v", content, got, got.Secret.Reveal(), err)
+		}
 	}
 }
 
@@ -210,8 +262,8 @@ func TestValues(t *testing.T) {
 			t.Errorf("%s: %q", name, problems)
 			continue
 		}
-		user, _, _ := c.OTC.Credentials()
-		got := []any{c.OTC.AuthURL, user, c.OTC.DomainName, c.OTC.ProjectName, c.OTC.ProjectID, c.OTC.RootCAs != nil, c.OTC.VPCEndpoint, fmt.Sprint(c.Node.Tables),
+		login, _ := c.OTC.Credentials()
+		got := []any{c.OTC.AuthURL, login.User, login.Account, login.ProjectName, login.ProjectID, c.OTC.RootCAs != nil, c.OTC.VPCEndpoint, fmt.Sprint(c.Node.Tables),
 			fmt.Sprint(c.OTC.Allowed), c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DryRun, c.LogLevel, c.LogFormat, fmt.Sprint(c.Shown)}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, tt.want)
@@ -292,9 +344,10 @@ func FuzzCredentials(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value string) {
 		file := write(t, "value", value)
 		both := func(env environ) (string, string, error) {
+			env = env.with("OS_DOMAIN_NAME", "d", "OS_PROJECT_NAME", "p")
 			c, _ := config.Read(env.get, "secret")
-			user, password, err := c.OTC.Credentials()
-			return user, password.Reveal(), err
+			login, err := c.OTC.Credentials()
+			return login.User, login.Secret.Reveal(), err
 		}
 		user, password, err := both(environ{"OS_USERNAME": value, "OS_PASSWORD": value})
 		fileUser, filePassword, fileErr := both(environ{"OS_USERNAME_FILE": file, "OS_PASSWORD_FILE": file})

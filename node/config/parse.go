@@ -4,9 +4,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"net/url"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -77,12 +77,23 @@ func (c *Config) logLevel(v string) error {
 	return c.LogLevel.UnmarshalText([]byte(v))
 }
 
-// domain reads OS_DOMAIN_NAME and its alias, which must not differ.
-func (c *Config) domain(v string) error {
-	if c.OTC.DomainName != "" && c.OTC.DomainName != v {
-		return fmt.Errorf("%q is not what OS_DOMAIN_NAME says (%q)", v, c.OTC.DomainName)
+// account reads OS_DOMAIN_NAME and its alias, which must not differ.
+func (c *Config) account(v string) error {
+	if c.login.Account != "" && c.login.Account != v {
+		return fmt.Errorf("%q is not what OS_DOMAIN_NAME says (%q)", v, c.login.Account)
 	}
-	c.OTC.DomainName = v
+	c.login.Account = v
+	return nil
+}
+
+func (c *Config) secret(v string) error { c.login.Secret = otc.NewSecret(v); return nil }
+
+// tokenFile takes the path; whoever writes the file may come later.
+func (c *Config) tokenFile(path string) error {
+	c.idTokenFile = path
+	if err := regular(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 
@@ -143,7 +154,7 @@ func (c *Config) rootCAs(path string) error {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	pem, err := os.ReadFile(path)
+	pem, err := readFile(path)
 	if err != nil {
 		return err
 	}

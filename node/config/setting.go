@@ -26,10 +26,12 @@ type Setting struct {
 	Meaning  string // what it does
 	Want     string // what a right value is
 
-	instead string                   // the setting that may be given in its place
-	list    bool                     // several values, commas between
-	shown   bool                     // on the status page
-	parse   func(value string) error // of one value; nil: any text
+	alternative string                   // the setting that may be given in its place
+	login       bool                     // read again at each login
+	password    bool                     // of the login by password: none beside OS_IDENTITY_PROVIDER
+	list        bool                     // several values, commas between
+	shown       bool                     // on the status page
+	parse       func(value string) error // of one value; nil: any text
 }
 
 // Settings returns all settings.
@@ -40,17 +42,21 @@ func (c *Config) settings() []Setting {
 	return []Setting{
 		{Name: "OS_AUTH_URL", Required: true, Object: ConfigMap, parse: c.authURL,
 			Meaning: "address of IAM", Want: "the IAM URL, for example https://iam.eu-de.otc.t-systems.com/v3"},
-		{Name: "OS_USERNAME", Required: true, Object: Secret,
+		{Name: "OS_USERNAME", Required: true, Object: Secret, login: true, password: true, parse: text(&c.login.User),
 			Meaning: "service user", Want: "the service user's name"},
-		{Name: "OS_PASSWORD", Required: true, Private: true, Object: Secret,
+		{Name: "OS_PASSWORD", Required: true, Private: true, Object: Secret, login: true, password: true, parse: c.secret,
 			Meaning: "its password", Want: "the service user's password"},
-		{Name: "OS_DOMAIN_NAME", Required: true, Object: Secret, instead: "OS_USER_DOMAIN_NAME", parse: c.domain,
+		{Name: "OS_DOMAIN_NAME", Required: true, Object: Secret, alternative: "OS_USER_DOMAIN_NAME", login: true, password: true, parse: c.account,
 			Meaning: "account", Want: "the account, for example OTC00000000001000000000"},
-		{Name: "OS_USER_DOMAIN_NAME", Object: ConfigMap, parse: c.domain,
+		{Name: "OS_USER_DOMAIN_NAME", Object: ConfigMap, login: true, password: true, parse: c.account,
 			Meaning: "another name for OS_DOMAIN_NAME", Want: "the account, once"},
-		{Name: "OS_PROJECT_NAME", Required: true, Object: Secret, instead: "OS_PROJECT_ID", shown: true, parse: text(&c.OTC.ProjectName),
+		{Name: "OS_IDENTITY_PROVIDER", Object: ConfigMap, shown: true, login: true, parse: text(&c.login.IdentityProvider),
+			Meaning: "login by ID token, not by password: its issuer's name in IAM", Want: "the name of the identity provider in IAM"},
+		{Name: "OS_ID_TOKEN_FILE", Default: "/var/run/secrets/otc/id-token", Object: DaemonSet, login: true, parse: c.tokenFile,
+			Meaning: "file with the ID token", Want: "the path of a file that holds a ServiceAccount token"},
+		{Name: "OS_PROJECT_NAME", Required: true, Object: Secret, alternative: "OS_PROJECT_ID", shown: true, login: true, parse: text(&c.login.ProjectName),
 			Meaning: "project", Want: "the project, for example eu-de_cluster (or set OS_PROJECT_ID)"},
-		{Name: "OS_PROJECT_ID", Object: ConfigMap, shown: true, parse: pattern("(?i)[0-9a-f]{32}", &c.OTC.ProjectID),
+		{Name: "OS_PROJECT_ID", Object: ConfigMap, shown: true, login: true, parse: pattern("(?i)[0-9a-f]{32}", &c.login.ProjectID),
 			Meaning: "instead of OS_PROJECT_NAME", Want: "a project id of 32 hex digits"},
 		{Name: "OS_REGION_NAME", Required: true, Object: ConfigMap, shown: true, parse: pattern("[a-z0-9-]+", &c.OTC.Region),
 			Meaning: "chooses the endpoints of the catalog", Want: "one region in small letters, for example eu-de"},
@@ -95,7 +101,7 @@ const wantBoolean = "true or false"
 
 // inFile reports whether <NAME>_FILE may name a file with the value.
 func (s Setting) inFile() bool {
-	return strings.HasPrefix(s.Name, "OS_") || s.Name == "ROUTE_TABLE_ID"
+	return (strings.HasPrefix(s.Name, "OS_") || s.Name == "ROUTE_TABLE_ID") && !strings.HasSuffix(s.Name, "_FILE")
 }
 
 // is reports whether name means the setting: its own, or its object's.

@@ -27,20 +27,44 @@ func (s Setting) value(getenv func(string) string) (string, error) {
 		path = strings.TrimSpace(getenv(s.Name + "_FILE"))
 	}
 	if path != "" {
-		if strings.TrimSpace(raw) != "" {
-			return "", fmt.Errorf("%s and %s_FILE are both set: leave one out", s.Name, s.Name)
-		}
-		content, err := os.ReadFile(path)
-		if err != nil {
+		content, err := readFile(path)
+		given := strings.TrimSpace(raw) != ""
+		switch {
+		case given && errors.Is(err, fs.ErrNotExist): // the Secret has no such key
+		case given:
+			return "", errBoth(s.Name, s.Name+"_FILE")
+		case err != nil:
 			return "", s.problem(s.Name+"_FILE:", err)
+		default:
+			name, raw = s.Name+" in "+path, string(content)
 		}
-		name, raw = s.Name+" in "+path, string(content)
 	}
 	v, err := s.clean(raw)
 	if err != nil {
 		return "", s.problem(name, err)
 	}
 	return v, nil
+}
+
+func errBoth(one, other string) error {
+	return fmt.Errorf("%s and %s are both set: leave one out", one, other)
+}
+
+// readFile reads a file, unless reading it could wait for a writer.
+func readFile(path string) ([]byte, error) {
+	if err := regular(path); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// regular returns an error unless the path is that of a regular file.
+func regular(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is no regular file, but %s", path, info.Mode().Type())
+	}
+	return err
 }
 
 // problem says what is wrong with what is named, and what to do.
@@ -82,6 +106,7 @@ func placeholders() []string {
 // A reader fills a Config and collects what is wrong.
 type reader struct {
 	getenv   func(string) string
+	starts   bool // all settings are read, at the start
 	cfg      Config
 	problems []string
 }
@@ -91,10 +116,17 @@ func (r *reader) problem(text string) { r.problems = append(r.problems, text) }
 // read takes one setting, or its default.
 func (r *reader) read(s Setting) {
 	v, err := s.value(r.getenv)
+	noFile := errors.Is(err, fs.ErrNotExist)
+	absent := noFile || errors.Is(err, errMissing)
 	switch {
+	case s.password && r.given(identityProvider):
+		if !absent {
+			r.problem(errBoth(s.Name, identityProvider).Error())
+		}
+		return
 	case errors.Is(err, errMissing) && !s.Required:
 		v = s.Default
-	case (errors.Is(err, errMissing) || errors.Is(err, fs.ErrNotExist)) && r.given(s.instead):
+	case absent && r.given(s.alternative), noFile && s.Object == Secret && r.starts: // each login reports it until it comes
 		return
 	case err != nil:
 		r.problem(err.Error() + r.hint(s.Name))
@@ -121,7 +153,10 @@ func (r *reader) take(s Setting, v string) {
 		parts = strings.Split(v, ",")
 	}
 	for _, part := range parts {
-		if err := s.parse(strings.TrimSpace(part)); err != nil {
+		if s.list {
+			part = strings.TrimSpace(part)
+		}
+		if err := s.parse(part); err != nil {
 			r.problem(s.problem(s.Name+":", err).Error())
 		}
 	}
@@ -144,18 +179,32 @@ func (r *reader) given(name string) bool {
 	return !errors.Is(err, errMissing)
 }
 
-// credentials returns what reads user name and password again, at each login: a
-// rotated Secret needs no restart. What the start would refuse is an error.
-func credentials(getenv func(string) string) func() (string, otc.Secret, error) {
-	return func() (string, otc.Secret, error) {
-		user, err := setting("OS_USERNAME").value(getenv)
-		if err != nil {
-			return "", otc.Secret{}, err
+const identityProvider = "OS_IDENTITY_PROVIDER"
+
+// credentials returns what reads the settings of the login again, at each login: a
+// changed Secret needs no restart. What the start would refuse is an error.
+func credentials(getenv func(string) string) func() (otc.Credentials, error) {
+	var names []string
+	for _, s := range Settings() {
+		if s.login {
+			names = append(names, s.Name)
 		}
-		password, err := setting("OS_PASSWORD").value(getenv)
-		if err != nil {
-			return "", otc.Secret{}, err
+	}
+	return func() (otc.Credentials, error) {
+		c, problems := Read(getenv, names...)
+		switch n := len(problems); {
+		case n > 1:
+			return c.login, fmt.Errorf("%s (and %d more)", problems[0], n-1)
+		case n == 1:
+			return c.login, errors.New(problems[0])
+		case c.login.IdentityProvider == "":
+			return c.login, nil
 		}
-		return user, otc.NewSecret(password), nil
+		token, err := readFile(c.idTokenFile)
+		c.login.Secret = otc.NewSecret(strings.TrimSpace(string(token)))
+		if err != nil {
+			return c.login, fmt.Errorf("OS_ID_TOKEN_FILE: %w", err)
+		}
+		return c.login, nil
 	}
 }

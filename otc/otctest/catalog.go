@@ -40,6 +40,10 @@ func (c *call) catalog(projectID string) []object {
 		if e.Region != "" {
 			where = e.Region
 		}
+		if c.knobs.FlatCatalog {
+			entries = append(entries, object{"id": compactID(e.Type), "interface": "public", "region": where, "region_id": where, "url": e.URL})
+			continue
+		}
 		entries = append(entries, object{"type": e.Type, "name": e.Name, "id": compactID(e.Type), "endpoints": []object{
 			{"id": compactID(fmt.Sprint(e.Type, i)), "interface": "public", "region": where, "region_id": where, "url": e.URL}}})
 	}

@@ -37,7 +37,7 @@
 //	 4  a 401 that a new token does not cure           Knobs.Restricted
 //	 5  IAM refuses a stale token with 403             Knobs.IAMForbids
 //	 6  old and new tokens are valid at once           always; Count(OpLogin) shows a stampede
-//	 7  catalogs of all kinds                          Knobs.NoCatalog, Knobs.Catalog
+//	 7  catalogs of all kinds                          Knobs.NoCatalog, FlatCatalog, Catalog
 //	 8  host names of eu-ch2, token of another region  the host of the login
 //	 9  404 that is not about the resource             always: empty project, trailing slash
 //	10  another project in the path is 400             always; AddProject
@@ -79,4 +79,5 @@
 //	46  an error text holds what was sent              Fault.Echo
 //	47  control characters in an error                 Fault.Code and Message, or Body
 //	48  two wrong passwords in turn; an empty one      always: they lock together; it is 400 and does not count
+//	51  ID token expired, for another audience, …      SetIdentityProvider, TokenIssuer
 package otctest

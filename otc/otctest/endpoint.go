@@ -33,6 +33,7 @@ func endpoints() []endpoint {
 	const get = http.MethodGet
 	return []endpoint{
 		{http.MethodPost, "/v3/auth/tokens", OpLogin, serviceIAM, "", nil, (*Server).login},
+		{http.MethodPost, "/v3.0/OS-AUTH/id-token/tokens", OpLogin, serviceIAM, "", nil, (*Server).loginIDToken},
 		{get, "/v3/auth/projects", OpProjects, serviceIAM, "", nil, (*Server).listProjects},
 		{get, "/v3/projects", OpProjects, serviceIAM, "iam:projects:listProjects", nil, (*Server).listProjects},
 		{get, "/v3/auth/catalog", OpCatalog, serviceIAM, "", nil, (*Server).showCatalog},

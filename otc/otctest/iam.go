@@ -102,13 +102,31 @@ type loginBody struct {
 				} `json:"user"`
 			} `json:"password"`
 		} `json:"identity"`
-		Scope struct {
-			Project *struct {
-				named
-				Domain *named `json:"domain"`
-			} `json:"project"`
-		} `json:"scope"`
+		Scope scope `json:"scope"`
 	} `json:"auth"`
+}
+
+type scope struct {
+	Project *struct {
+		named
+		Domain *named `json:"domain"`
+	} `json:"project"`
+}
+
+// project returns the project of a scope, or the zero project if the scope names none.
+func (s *Server) project(sc scope) (project, bool) {
+	want := sc.Project
+	if want == nil {
+		return project{}, true
+	}
+	i := slices.IndexFunc(s.projects, func(p project) bool {
+		return (want.ID == p.id || want.ID == "" && want.Name == p.name) &&
+			(want.Domain == nil || want.Domain.Name == Account || want.Domain.ID == domainID)
+	})
+	if i < 0 {
+		return project{}, false
+	}
+	return s.projects[i], true
 }
 
 // login is POST /v3/auth/tokens.
@@ -128,18 +146,11 @@ func (s *Server) login(c *call) answer {
 	if a, refused := u.check(c, asked.Password); refused {
 		return a
 	}
-	p := project{}
-	if want := body.Auth.Scope.Project; want != nil {
-		i := slices.IndexFunc(s.projects, func(p project) bool {
-			return (want.ID == p.id || want.ID == "" && want.Name == p.name) &&
-				(want.Domain == nil || want.Domain.Name == Account || want.Domain.ID == domainID)
-		})
-		if i < 0 {
-			return c.fail(ShapeIAM, c.knobs.UnknownProject, "", unknownScope)
-		}
-		p = s.projects[i]
+	p, ok := s.project(body.Auth.Scope)
+	if !ok {
+		return c.fail(ShapeIAM, c.knobs.UnknownProject, "", unknownScope)
 	}
-	return s.issue(c, asked.Name, p)
+	return s.issue(c, asked.Name, "password", p)
 }
 
 // readLogin decodes the body and refuses one that is no login.
@@ -185,7 +196,7 @@ func (u *user) check(c *call, password string) (answer, bool) {
 }
 
 // issue answers a login with a new token. Older ones stay valid.
-func (s *Server) issue(c *call, name string, p project) answer {
+func (s *Server) issue(c *call, name, method string, p project) answer {
 	now := time.Now().UTC()
 	t := &token{user: name, projectID: p.id, region: region(c.Host), expires: now.Add(c.knobs.TokenLifetime)}
 	secret := tokenText(c.serial, c.knobs.TokenSize)
@@ -193,7 +204,7 @@ func (s *Server) issue(c *call, name string, p project) answer {
 	account := object{"id": domainID, "name": Account, "xdomain_id": Account[3:], "xdomain_type": "TSI"}
 	body := object{
 		"issued_at": now.Format(stampLayout), "expires_at": t.expires.Format(stampLayout),
-		"methods": []string{"password"},
+		"methods": []string{method},
 		"roles":   []object{{"id": "0", "name": "op_gated_example"}, {"id": compactID("te_admin"), "name": "te_admin"}},
 		"user": object{"id": compactID(name), "name": name, "domain": account,
 			"password_expires_at": now.AddDate(0, 6, 0).Format("2006-01-02T15:04:05.000000")},

@@ -14,6 +14,7 @@ type Knobs struct {
 	TokenSize       int                       // bytes in X-Subject-Token; 1600
 	TokenLifetime   time.Duration             // 24h
 	NoCatalog       bool                      // leave the catalog out, asked to or not
+	FlatCatalog     bool                      // its entries are endpoints, without type and name
 	Catalog         func([]Service) []Service // edits the catalog; nil leaves it as it is
 	LockoutFailures int                       // failed logins within LockoutWindow that lock a user; 5. 0: never
 	LockoutWindow   time.Duration             // 15m

@@ -25,7 +25,7 @@ const (
 
 // Names of operations, for [Fault], [Server.Count] and [Request].
 const (
-	OpLogin         = "login"
+	OpLogin         = "login" // by password or ID token
 	OpTableGet      = "table.get"
 	OpTableList     = "table.list"
 	OpTableUpdate   = "table.update"
@@ -60,20 +60,21 @@ type Request struct {
 type Server struct {
 	endpoints []endpoint
 
-	mu       sync.Mutex
-	knobs    Knobs
-	requests []Request
-	resets   int // how often Reset forgot requests
-	faults   []*queued
-	serial   int // of the next request; ids and tokens are derived from it
-	users    map[string]*user
-	projects []project
-	tokens   map[string]*token
-	sent     map[string]*traffic // by user name
-	subnets  []*Subnet
-	tables   []*table
-	writers  map[string]int // PUTs under way, by route table id
-	servers  []Instance
+	mu        sync.Mutex
+	knobs     Knobs
+	requests  []Request
+	resets    int // how often Reset forgot requests
+	faults    []*queued
+	serial    int // of the next request; ids and tokens are derived from it
+	users     map[string]*user
+	providers map[string]IdentityProvider // by name
+	projects  []project
+	tokens    map[string]*token
+	sent      map[string]*traffic // by user name
+	subnets   []*Subnet
+	tables    []*table
+	writers   map[string]int // PUTs under way, by route table id
+	servers   []Instance
 }
 
 // New returns a Server with one user, one project, one VPC of one subnet, that
@@ -83,6 +84,7 @@ func New() *Server {
 		endpoints: endpoints(),
 		knobs:     defaults(),
 		users:     map[string]*user{User: {password: Password}},
+		providers: map[string]IdentityProvider{},
 		projects:  []project{{Project, ProjectID}},
 		tokens:    map[string]*token{},
 		sent:      map[string]*traffic{},

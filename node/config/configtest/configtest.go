@@ -42,7 +42,7 @@ func BadValues() []Bad {
 		{"OS_REGION_NAME", "eu-de eu-nl", "is malformed", "for example eu-de"},
 		{"OS_REGION_NAME", "EU-DE", "is malformed", "for example eu-de"},
 		{"OS_REGION_NAME", `"eu-de"`, "is malformed", "for example eu-de"},
-		{"OS_CACERT", "/dev/null", "no PEM certificate", "want a file with certificates"},
+		{"OS_CACERT", "/etc/passwd", "no PEM certificate", "want a file with certificates"},
 		{"OS_CACERT", "/nonexistent/ca.pem", "no such file", "want a file with certificates"},
 		{"OS_AUTH_URL", "iam.eu-de.otc.t-systems.com", "no host", auth},
 		{"OS_AUTH_URL", "http://iam.example.com/v3", "not https", auth},

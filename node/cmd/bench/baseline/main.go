@@ -84,9 +84,9 @@ func newPoller(kube kubernetes.Interface) (*poller, error) {
 	p := &poller{kube: kube, ranges: []netip.Prefix{cluster}, name: os.Getenv("NODE_NAME"), table: os.Getenv("ROUTE_TABLE_ID")}
 	p.cloud = otc.New(otc.Config{
 		AuthURL: os.Getenv("OS_AUTH_URL"), Region: os.Getenv("OS_REGION_NAME"), Allowed: p.ranges,
-		DomainName: os.Getenv("OS_DOMAIN_NAME"), ProjectName: os.Getenv("OS_PROJECT_NAME"),
-		Credentials: func() (string, otc.Secret, error) {
-			return os.Getenv("OS_USERNAME"), otc.NewSecret(os.Getenv("OS_PASSWORD")), nil
+		Credentials: func() (otc.Credentials, error) {
+			return otc.Credentials{User: os.Getenv("OS_USERNAME"), Account: os.Getenv("OS_DOMAIN_NAME"),
+				Secret: otc.NewSecret(os.Getenv("OS_PASSWORD")), ProjectName: os.Getenv("OS_PROJECT_NAME")}, nil
 		},
 	}, nil)
 	p.passes = prometheus.NewCounter(prometheus.CounterOpts{Name: "baseline_passes_total", Help: "Looks."})
