@@ -2,7 +2,9 @@ package metrics
 
 import (
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +47,11 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 			answer(w, true, "ok")
 		}
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		if !isOwnHost(r.Host) {
+			http.Error(w, "no page under this host name: use the pod's address, or localhost with make port-forward", http.StatusMisdirectedRequest)
+			return
+		}
 		page.write(w, m.view(status(), time.Now()))
 	})
 	return secured(mux)
@@ -75,6 +81,20 @@ func secured(h http.Handler) http.Handler {
 		w.Header().Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.ServeHTTP(w, r)
 	})
+}
+
+// isOwnHost reports whether a Host header is an address, or a name that is not in the
+// public DNS: one without a dot (localhost, a pod, a Service), or one of the cluster's.
+// Under any other name a foreign web page could read ours in the browser of somebody
+// with a port-forward (DNS rebinding). /health and /metrics are answered under every
+// name: the API server's pod proxy, which make status uses, leaves its own in place.
+func isOwnHost(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+	_, err := netip.ParseAddr(host)
+	return err == nil || !strings.Contains(host, ".") || strings.HasSuffix(host, ".svc") || strings.HasSuffix(host, ".svc.cluster.local")
 }
 
 // asks reports whether the query asks for what is named: ready=1, but ready=true

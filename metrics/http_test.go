@@ -20,8 +20,13 @@ func handler(s status.Status, alive error) http.Handler {
 }
 
 func ask(h http.Handler, method, target string) *http.Response {
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, target, nil))
+	return askHost(h, "10.128.4.7:8080", method, target)
+}
+
+func askHost(h http.Handler, host, method, target string) *http.Response {
+	w, r := httptest.NewRecorder(), httptest.NewRequest(method, target, nil)
+	r.Host = host
+	h.ServeHTTP(w, r)
 	return w.Result()
 }
 
@@ -96,6 +101,29 @@ func TestPathsAndMethods(t *testing.T) {
 		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
 			if got := r.Header.Get(name); got != want {
 				t.Errorf("%s %s: got %s %q, want %q", test.method, test.target, name, got, want)
+			}
+		}
+	}
+}
+
+// TestHosts: no page under a name that somebody else may let lead to this address.
+func TestHosts(t *testing.T) {
+	for host, code := range map[string]int{
+		"10.128.4.7:8080": 200, "10.128.4.7": 200, "[fd01::7]:8080": 200, "[fd01::7]": 200, "127.0.0.1:8080": 200, "": 200,
+		"localhost:8080": 200, "LOCALHOST": 200, "otc-route-manager-x7k2p": 200, "otc-route-manager-metrics:8080": 200,
+		"otc-route-manager-metrics.otc-route-manager.svc:8080":                200,
+		"10-128-4-7.otc-route-manager-metrics.team-a.svc.cluster.local.:8080": 200,
+		"rebound.example:8080": 421, "rebound.example": 421, "10.128.4.7.example": 421, "metrics.svc.example": 421,
+		"x.svc.cluster.local.example": 421, "localhost.example:8080": 421,
+	} {
+		h := handler(inSync(time.Now()), nil)
+		r := askHost(h, host, "GET", "/")
+		if shown := strings.Contains(body(t, r), "worker-1"); r.StatusCode != code || shown != (code == 200) {
+			t.Errorf("%q: got %v, page shown %v, want %v", host, r.StatusCode, shown, code)
+		}
+		for _, target := range []string{"/metrics", "/health", "/health?status=1"} { // through the API server
+			if r := askHost(h, host, "GET", target); r.StatusCode != 200 {
+				t.Errorf("%s of %q: got %v, want 200", target, host, r.StatusCode)
 			}
 		}
 	}
