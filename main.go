@@ -159,7 +159,7 @@ func check(ctx context.Context, cfg config.Config, getenv func(string) string, s
 		c.LoginBy = "by ID token with identity provider " + cfg.IdentityProvider + ", "
 	}
 	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere that port is somebody else's, or leads to some pod
-		c.Said = metrics.Said(cfg.Port)
+		c.LoginRefused = metrics.RunningPodStatus(cfg.Port).LoginRefused
 	}
 	if c.Run(ctx) {
 		return config.ExitOK

@@ -262,7 +262,10 @@ func TestR7WrongPassword(t *testing.T) {
 	w.env["OS_PASSWORD"] = "not-the-real-one"
 	w.annotated(`{"default":["10.128.4.0/23"]}`)
 	stop := w.start()
-	w.await("the refusal", func() bool { _, b := w.get("/health?status=1"); return strings.Contains(b, "login refused: ") })
+	w.await("the refusal", func() bool {
+		_, b := w.get("/health?status=1")
+		return strings.Contains(b, `"login_refused":"iam login: HTTP 401`)
+	})
 	if code, _ := w.get("/health"); code != http.StatusOK {
 		t.Errorf("/health: got %d, want 200", code)
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/json"
 	"log/slog"
 	"net"
 	"net/http"
@@ -19,9 +20,8 @@ import (
 // Nothing can be changed through it.
 //
 // /health is liveness: 200, or 503 with the error of alive. /health?ready=1 is
-// readiness: 200 or 503 with the reasons of status. /health?status=1 says the
-// same and whether the Node is in sync, always with 200: `kubectl get --raw`
-// drops the body of a 503. /metrics takes the state of the Node from status, too.
+// readiness: 200 or 503 with the reasons of status. /health?status=1 is a
+// [status.Summary], always with 200: `kubectl get --raw` drops the body of a 503. /metrics takes the state of the Node from status, too.
 // Each function is called for the requests that need it, concurrently, and must
 // return at once.
 //
@@ -37,7 +37,7 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 	}))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
 		if asks(r, "status") {
-			answer(w, true, statusLine(status()))
+			summary(w, status())
 		} else if asks(r, "ready") {
 			s := status()
 			answer(w, s.Ready, readyReason(s))
@@ -105,10 +105,12 @@ func asks(r *http.Request, name string) bool {
 	return query.Has(name) && (wish || err != nil)
 }
 
-// statusLine is "(not )ready, (not )in sync: REASONS".
-func statusLine(s status.Status) string {
-	not := map[bool]string{false: "not "}
-	return not[s.Ready] + "ready, " + not[s.InSync] + "in sync: " + readyReason(s)
+// summary writes the answer to /health?status=1.
+func summary(w http.ResponseWriter, s status.Status) {
+	w.Header().Set("Content-Type", "application/json")
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false) // .make/nodes knows no escape but \" and \\
+	_ = out.Encode(status.Summary{Ready: s.Ready, InSync: s.InSync, LoginRefused: oneLine(s.LoginRefused), Reason: oneLine(readyReason(s))})
 }
 
 func readyReason(s status.Status) string {

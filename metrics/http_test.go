@@ -61,9 +61,11 @@ func TestHealth(t *testing.T) {
 		{"not ready without a reason", status.Status{}, nil, "/health?ready=1", 503, "not ready"},
 		{"ready=true", failing, nil, "/health?ready=true", 503, "login refused by OTC\uFFFD[31m"},
 		{"bare ready", status.Status{}, nil, "/health?ready", 503, "not ready"},
-		{"status, all well", status.Status{Ready: true, InSync: true, Reasons: ready.Reasons}, wedged, "/health?status=1", 200, "ready, in sync: 1 route confirmed"},
-		{"status, drift", ready, nil, "/health?status=1", 200, "ready, not in sync: 1 route confirmed"},
-		{"status, failing", failing, nil, "/health?status=1", 200, "not ready, not in sync: login refused by OTC\uFFFD[31m"},
+		{"status, all well", status.Status{Ready: true, InSync: true, Reasons: ready.Reasons}, wedged, "/health?status=1", 200,
+			`{"ready":true,"in_sync":true,"login_refused":"","reason":"1 route confirmed"}`},
+		{"status, drift", ready, nil, "/health?status=1", 200, `{"ready":true,"in_sync":false,"login_refused":"","reason":"1 route confirmed"}`},
+		{"status, failing", failing, nil, "/health?status=1", 200, `{"ready":false,"in_sync":false,"login_refused":"","reason":"login refused by OTC` + "\uFFFD" + `[31m"}`},
+		{"status, refused", status.Status{LoginRefused: "\n401 \"<&>\"\u2028"}, nil, "/health?status=1", 200, `{"ready":false,"in_sync":false,"login_refused":" 401 \"<&>\" ","reason":"not ready"}`},
 		{"ready=0 is liveness", status.Status{}, nil, "/health?ready=0", 200, "ok"},
 	}
 	for _, test := range tests {
@@ -71,8 +73,12 @@ func TestHealth(t *testing.T) {
 		if got := body(t, r); r.StatusCode != test.code || got != test.body+"\n" {
 			t.Errorf("%s: got %v %q, want %v %q", test.name, r.StatusCode, got, test.code, test.body+"\n")
 		}
-		if got := r.Header.Get("Content-Type"); got != "text/plain; charset=utf-8" {
-			t.Errorf("%s: got %v, want text/plain", test.name, got)
+		kind := "text/plain; charset=utf-8"
+		if strings.HasPrefix(test.body, "{") {
+			kind = "application/json"
+		}
+		if got := r.Header.Get("Content-Type"); got != kind {
+			t.Errorf("%s: got %v, want %v", test.name, got, kind)
 		}
 	}
 }

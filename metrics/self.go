@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -8,6 +9,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"otc-route-manager/metrics/status"
 )
 
 // Address returns where this pod answers on a port: its own address in one of the
@@ -23,15 +26,17 @@ func Address(subnets []netip.Prefix, port int) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Said returns what the program that runs in the same pod says of itself, on
-// /health?status=1; "" if it does not answer.
-func Said(port int) string {
+// RunningPodStatus returns what the program that runs in the same pod answers on
+// /health?status=1, within 2 s; the zero Summary if it does not.
+func RunningPodStatus(port int) (s status.Summary) {
 	client := http.Client{Timeout: 2 * time.Second}
 	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/health?status=1", port))
 	if err != nil {
-		return ""
+		return s
 	}
 	defer resp.Body.Close()
-	line, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // half an answer is one
-	return string(line)
+	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&s) != nil {
+		return status.Summary{}
+	}
+	return s
 }

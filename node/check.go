@@ -37,15 +37,16 @@ type CheckCloud interface {
 }
 
 // A Checker is one pass over the Node in dry run that prints what comes of it, a
-// line per step. All exported fields but Said are needed.
+// line per step. All exported fields but LoginRefused are needed.
 type Checker struct {
 	Out     io.Writer
 	Cloud   CheckCloud
 	Node    func(ctx context.Context, name string) (*corev1.Node, error) // reads it
 	Address func(subnets []netip.Prefix) string                          // host and port of a pod of ours in one of these
-	Said    string                                                       // by the program that runs in this pod, on /health?status=1; "": none does
 	Config  Config
 	LoginBy string // what is said of the login; "" or "by ID token, "
+
+	LoginRefused string // why the program that runs in this pod does not send its password again; "": it may
 
 	mu     sync.Mutex // for Out: a slow step may speak up
 	failed bool
@@ -133,9 +134,8 @@ func withRequest(err error) string {
 // login reports whether there is a token, and a place to use it. A password that the
 // running program has been refused is not sent again.
 func (c *Checker) login(ctx context.Context) bool {
-	if _, why, refused := strings.Cut(c.Said, "login refused: iam login: "); refused {
-		why, _, _ = strings.Cut(why, "; route table ") // which says the same
-		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", why)
+	if c.LoginRefused != "" {
+		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", strings.TrimPrefix(c.LoginRefused, "iam login: "))
 		c.note("route tables and instance: not tried without a login")
 		return false
 	}

@@ -27,12 +27,12 @@ import (
 // is missing and nothing else wrong, and the configuration for them.
 type trial struct {
 	*otctest.Server
-	kube   *nodetest.Server
-	node   *corev1.Node
-	server otctest.Instance
-	cfg    Config
-	otc    otc.Config
-	said   string // by the program in the same pod
+	kube    *nodetest.Server
+	node    *corev1.Node
+	server  otctest.Instance
+	cfg     Config
+	otc     otc.Config
+	refused string // what the program in the same pod reports
 
 	loginBy string
 }
@@ -87,7 +87,7 @@ func run(t *testing.T, edit func(*trial)) (out string) {
 		}
 		var b bytes.Buffer
 		began := time.Now()
-		check := Checker{Out: &b, Cloud: otc.New(c.otc, nil), Node: kube.Get, Said: c.said, Config: c.cfg, LoginBy: c.loginBy,
+		check := Checker{Out: &b, Cloud: otc.New(c.otc, nil), Node: kube.Get, LoginRefused: c.refused, Config: c.cfg, LoginBy: c.loginBy,
 			Address: func(subnets []netip.Prefix) string {
 				return strings.TrimSuffix(subnets[0].Addr().String(), "0") + "17:8080"
 			}}
@@ -190,22 +190,14 @@ func accessCases() []checkCase {
 			`❌ login: HTTP 401 "The user name or password is wrong.": IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, ` +
 				`wrong account (OS_DOMAIN_NAME), wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) ` +
 				`counts at once, a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)` + noLogin},
-		{"the running pod has been refused", func(c *trial) {
-			c.said = "not ready, not in sync: login refused: iam login: HTTP 401: why"
-		}, noCloud, "❌ login: HTTP 401: why" + again + noLogin},
-		{"its tables have been", func(c *trial) {
-			c.said = "ready, in sync: route table rtb-1: confirmed; the last read failed: login refused: iam login: HTTP 401: why; route table rtb-2: confirmed; the last read failed: login refused: iam login: HTTP 401: why"
-		}, noCloud, "❌ login: HTTP 401: why" + again + noLogin},
-		{"it has another trouble", func(c *trial) { c.said = "not ready, not in sync: no login: iam login: HTTP 503: why" }, "", ""},
+		{"the running pod has been refused", func(c *trial) { c.refused = "iam login: HTTP 401: why" }, noCloud,
+			"❌ login: HTTP 401: why" + again + noLogin},
 		{"unreadable Secret", func(c *trial) {
 			c.otc.Credentials = func() (otc.Credentials, error) { return otc.Credentials{}, errors.New("OS_PASSWORD_FILE: gone") }
 		}, noCloud, "❌ login: OS_PASSWORD_FILE: gone: is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it" + noLogin},
 		{"ID token", func(c *trial) { c.withIDToken("cluster") }, "login",
 			"✅ login: by ID token, project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z"},
-		{"refused ID token, as in the running pod", func(c *trial) {
-			c.said = "not ready, not in sync: login refused: iam id token login: HTTP 404: why"
-			c.withIDToken("elsewhere")
-		}, noCloud, `❌ login: iam id token login: HTTP 404 IAM.0004 "The identity provider does not exist.": IAM knows no such identity provider (OS_IDENTITY_PROVIDER), ` +
+		{"refused ID token", func(c *trial) { c.withIDToken("elsewhere") }, noCloud, `❌ login: iam id token login: HTTP 404 IAM.0004 "The identity provider does not exist.": IAM knows no such identity provider (OS_IDENTITY_PROVIDER), ` +
 			`or no such project (OS_PROJECT_ID or OS_PROJECT_NAME); sent to provider elsewhere: issuer https://kubernetes.default.svc, audience [otc-route-manager], ` +
 			`subject system:serviceaccount:x:y (request id ID)` + noLogin},
 		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,

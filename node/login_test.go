@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"otc-route-manager/otc"
 	"otc-route-manager/otc/otctest"
 )
 
@@ -29,13 +30,16 @@ func TestR7Rotated(t *testing.T) {
 		if !refused() {
 			t.Errorf("main table: %s", a.Status().Tables[1].State)
 		}
+		if got := a.Status().LoginRefused; !strings.HasPrefix(got, "iam login: HTTP 401") {
+			t.Errorf("login refused: %q, want what IAM answered", got)
+		}
 		a.password.Store("a new one")
 		w.pass(loginPoll) // well before the next drift check
 		if n := w.Count(otctest.OpLogin); n != 2 {
 			t.Errorf("%d logins, want the refused one and another within half a minute", n)
 		}
-		if got := a.Status().Tables[1].State; got != "confirmed" {
-			t.Errorf("main table: %s", got)
+		if s := a.Status(); s.Tables[1].State != "confirmed" || s.LoginRefused != "" {
+			t.Errorf("main table: %s, login refused: %q", s.Tables[1].State, s.LoginRefused)
 		}
 	})
 }
@@ -57,4 +61,15 @@ func TestR9(t *testing.T) {
 		a.wantState(true, true)
 		a.wantTold(1, "X.2", "[redacted]")
 	})
+}
+
+// TestRefusal: make status and -check are told of a refused password, which may lock
+// the user, and not of a refused ID token.
+func TestRefusal(t *testing.T) {
+	for operation, want := range map[string]string{"login": "iam login: HTTP 401", "id_token_login": ""} {
+		c := clock{err: &otc.LoginRefusedError{Err: &otc.Error{Service: "iam", Operation: operation, Status: 401}}}
+		if got := refusal([]*clock{{}, &c}); got != want {
+			t.Errorf("%s: got %q, want %q", operation, got, want)
+		}
+	}
 }

@@ -294,7 +294,7 @@ func (r *Reconciler) publish() {
 		s.Instance, s.InstanceName = r.instance.server.ID, r.instance.server.Name
 	}
 	v := judge(r.intent, r.instance, r.tables, r.cfg, now)
-	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons
+	s.Ready, s.InSync, s.Reasons, s.LoginRefused = v.ready, v.inSync, v.reasons, refusal(r.active())
 	for _, t := range r.tables {
 		s.Tables = append(s.Tables, t.status(r.cfg, r.intent.wanted, s.Instance))
 		s.Conflicts += len(t.plan.Conflicts)

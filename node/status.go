@@ -67,6 +67,17 @@ func judgeTables(tables []*table, cfg *Config, now time.Time) verdict {
 	return v
 }
 
+// refusal returns the error by which IAM refused the password that one of the clocks
+// waits for. An ID token locks nobody.
+func refusal(clocks []*clock) string {
+	for _, c := range clocks {
+		if e, refused := errors.AsType[*otc.LoginRefusedError](c.err); refused && e.Err.Operation == "login" {
+			return e.Error()
+		}
+	}
+	return ""
+}
+
 // state returns in one line where looking for the instance stands.
 func (l *locator) state() string {
 	switch {

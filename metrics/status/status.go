@@ -19,6 +19,10 @@ type Status struct {
 	DryRun  bool     // nothing is written
 	Reasons []Reason // why it is so; all that is wrong, the cause of the rest first
 
+	// LoginRefused is the error by which IAM refused user and password, while they are
+	// not sent again; "" otherwise. Each further refusal would count towards a lockout.
+	LoginRefused string
+
 	Node         string
 	Instance     string // ECS id, "" if not found yet
 	InstanceName string
@@ -98,4 +102,13 @@ func (r Reason) String() string {
 		s += "; " + r.Hint
 	}
 	return s
+}
+
+// A Summary is a Status in one line of JSON: the answer to /health?status=1. .make/nodes
+// reads it by the order of its members.
+type Summary struct {
+	Ready        bool   `json:"ready"`
+	InSync       bool   `json:"in_sync"`
+	LoginRefused string `json:"login_refused"`
+	Reason       string `json:"reason"`
 }
