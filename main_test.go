@@ -26,8 +26,10 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"otc-route-manager/node"
 	"otc-route-manager/node/config"
@@ -493,5 +495,42 @@ func TestWalls(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDaemonSet: uid 1001, in no group of the files, can read its credentials; and what
+// the program wrote last is shown when it has ended.
+func TestDaemonSet(t *testing.T) {
+	manifests, err := os.Open("manifests.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer manifests.Close()
+	var ds appsv1.DaemonSet
+	for d := yaml.NewYAMLOrJSONDecoder(manifests, 4096); err == nil && ds.Kind != "DaemonSet"; {
+		ds = appsv1.DaemonSet{}
+		err = d.Decode(&ds)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, mounted := ds.Spec.Template.Spec, 0
+	for _, v := range pod.Volumes {
+		var mode *int32
+		switch {
+		case v.Secret != nil:
+			mode = v.Secret.DefaultMode
+		case v.Projected != nil:
+			mode = v.Projected.DefaultMode
+		default:
+			continue
+		}
+		mounted++
+		if mode != nil && *mode&0o004 == 0 && pod.SecurityContext.FSGroup == nil {
+			t.Errorf("volume %s: mode %o and no fsGroup, want one that uid %d can read", v.Name, *mode, *pod.SecurityContext.RunAsUser)
+		}
+	}
+	if policy := pod.Containers[0].TerminationMessagePolicy; mounted == 0 || policy != corev1.TerminationMessageFallbackToLogsOnError {
+		t.Errorf("%d volumes with credentials, termination message %q; want one, and the log's end", mounted, policy)
 	}
 }
