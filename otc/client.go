@@ -28,17 +28,17 @@ const (
 
 // Config is what a Client needs to know. The first four fields are required.
 type Config struct {
-	AuthURL     string                      // IAM v3 URL without a trailing slash: https://host/v3
-	Credentials func() (Credentials, error) // asked for at each login
-	Region      string                      // chooses the catalog's endpoints
-	Allowed     []netip.Prefix              // destinations must lie strictly inside one of these (see UpdateRoutes)
-	VPCEndpoint string                      // overrides the catalog
-	ECSEndpoint string                      // overrides the catalog
-	RootCAs     *x509.CertPool              // nil: the system's
-	UserAgent   string                      // "": Go's
-	Transport   http.RoundTripper           // nil: a pooled transport with the timeouts of this package
-	Observer    Observer                    // nil: nobody counts
-	OneLogin    bool                        // a refused token is not replaced
+	AuthURL     string                         // IAM v3 URL without a trailing slash: https://host/v3
+	Credentials func() (Credentials, error)    // asked for at each login
+	Region      string                         // chooses the catalog's endpoints
+	Allowed     []netip.Prefix                 // destinations must lie strictly inside one of these (see UpdateRoutes)
+	VPCEndpoint string                         // overrides the catalog
+	ECSEndpoint string                         // overrides the catalog
+	RootCAs     func() (*x509.CertPool, error) // read again when a certificate is not trusted; nil: the system's
+	UserAgent   string                         // "": Go's
+	Transport   http.RoundTripper              // nil: a pooled transport with the timeouts of this package
+	Observer    Observer                       // nil: nobody counts
+	OneLogin    bool                           // a refused token is not replaced
 }
 
 // An Observer is told of every attempt on the wire. Its methods may be called
@@ -63,7 +63,7 @@ func New(cfg Config, log *slog.Logger) *Client {
 		log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Transport == nil {
-		cfg.Transport = newTransport(cfg.RootCAs)
+		cfg.Transport = newTrustTransport(cfg.RootCAs)
 	}
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}

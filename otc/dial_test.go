@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/binary"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -92,8 +93,9 @@ func TestCertificates(t *testing.T) {
 			s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, tt.edit)}}
 			s.start(t)
 			w := newWorld(t, s.overSocket, func(c *Config) {
-				if c.RootCAs = x509.NewCertPool(); !tt.unknown {
-					c.RootCAs.AddCert(ca.cert)
+				c.RootCAs = func() (*x509.CertPool, error) { return poolOf(ca.cert), nil }
+				if tt.unknown {
+					c.RootCAs = func() (*x509.CertPool, error) { return poolOf(), nil }
 				}
 			})
 			err := w.read()
@@ -112,6 +114,50 @@ func TestCertificates(t *testing.T) {
 				t.Errorf("got %d requests, want none", n)
 			}
 		})
+	}
+}
+
+// A private CA that is replaced in its file is trusted without a restart. The file is
+// read once a minute at most, and one that cannot be read changes nothing.
+func TestReplacedAuthority(t *testing.T) {
+	before, after := newSigner(t), newSigner(t)
+	s := &socket{Server: httptest.NewUnstartedServer(otctest.New())}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{before.issue(t, nil)}}
+	s.start(t)
+	file, reads := before.cert, 0
+	w := newWorld(t, s.overSocket, func(c *Config) {
+		c.RootCAs = func() (*x509.CertPool, error) {
+			if reads++; file == nil {
+				return nil, errors.New("no such file")
+			}
+			return poolOf(file), nil
+		}
+	})
+	w.mustRead()
+	trust := w.client.cfg.Transport.(*trustTransport)
+	s.TLS.Certificates = []tls.Certificate{after.issue(t, nil)}
+	trust.CloseIdleConnections()
+	for _, tt := range []struct {
+		name     string
+		file     *x509.Certificate
+		ago      time.Duration // since the file was read
+		reaction Reaction
+		reads    int
+	}{
+		{"read a moment ago", after.cert, 50 * time.Second, Permanent, 1},
+		{"not readable", nil, time.Minute, Permanent, 2},
+		{"read a moment ago, in vain", after.cert, 50 * time.Second, Permanent, 2},
+		{"the same", before.cert, time.Minute, Permanent, 3},
+		{"another", after.cert, time.Minute, Transient, 4},
+	} {
+		file, trust.readAt = tt.file, time.Now().Add(-tt.ago)
+		err := w.write()
+		if e := asError(t, err); e.Reaction != tt.reaction || !e.NotSent || reads != tt.reads {
+			t.Errorf("%s: got %v, %v, after %d reads of the file", tt.name, e, e.Reaction, reads)
+		}
+	}
+	if err := w.write(); err != nil || reads != 4 {
+		t.Errorf("got %v after %d reads of the file", err, reads)
 	}
 }
 

@@ -43,15 +43,19 @@ func (s *socket) start(t *testing.T) {
 	t.Cleanup(s.Close)
 }
 
-func (s *socket) roots() *x509.CertPool {
+func (s *socket) roots() (*x509.CertPool, error) { return poolOf(s.Certificate()), nil }
+
+func poolOf(authorities ...*x509.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
-	pool.AddCert(s.Certificate())
+	for _, cert := range authorities {
+		pool.AddCert(cert)
+	}
 	return pool
 }
 
 // overSocket makes a world's client use the socket.
 func (s *socket) overSocket(c *Config) {
-	c.Transport, c.AuthURL, c.RootCAs = nil, s.URL+"/v3", s.roots()
+	c.Transport, c.AuthURL, c.RootCAs = nil, s.URL+"/v3", s.roots
 }
 
 func TestOneConnection(t *testing.T) {

@@ -148,21 +148,25 @@ func (c *Config) authURL(v string) error {
 	return nil
 }
 
-// rootCAs reads the file of OS_CACERT and adds it to the system's roots.
+// rootCAs checks the file of OS_CACERT, which is read again when a certificate is not
+// trusted.
 func (c *Config) rootCAs(path string) error {
+	c.OTC.RootCAs = func() (*x509.CertPool, error) { return withAuthorities(path) }
+	_, err := c.OTC.RootCAs()
+	return err
+}
+
+// withAuthorities returns the system's roots and those of a PEM file.
+func withAuthorities(path string) (*x509.CertPool, error) {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	pem, err := readFile(path)
-	if err != nil {
-		return err
+	if err == nil && !pool.AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%q holds no PEM certificate", path)
 	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("%q holds no PEM certificate", path)
-	}
-	c.OTC.RootCAs = pool
-	return nil
+	return pool, err
 }
 
 func (c *Config) routeTable(v string) error {
