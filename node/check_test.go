@@ -280,7 +280,7 @@ func nodeCases() []checkCase {
 }
 
 func instanceCases() []checkCase {
-	down := `HTTP 503 APIGW.0613 "Down.": the cloud has trouble: wait; if it lasts, give the request id to the provider's support (request id ID)`
+	down := `HTTP 503 APIGW.0613 "Down.": OTC is having problems: wait; if it lasts, ask the provider's support about this request id (request id ID)`
 	return []checkCase{
 		{"none", func(c *trial) { c.server.Fixed = []string{"10.20.0.99"} }, "instance subnet source/destination change proof",
 			"❌ instance: no ECS instance found for this Node: server SERVER has the addresses [10.20.0.99], the Node [10.20.0.11]; ECS lists no server with the address 10.20.0.11: " +

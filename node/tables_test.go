@@ -29,7 +29,7 @@ func TestOneTableFails(t *testing.T) {
 		{"unavailable", otctest.Fault{Status: 503}, "read … HTTP 503"},
 		{"no answer", otctest.Fault{Hang: true}, "read … vpc get route table"},
 		{"no answer to the PUT", otctest.Fault{Op: otctest.OpTableUpdate, Hang: true}, "update … vpc update route table"},
-		{"garbage", otctest.Fault{Op: otctest.OpTableGet, Body: []byte("<html>")}, "read … not JSON"},
+		{"garbage", otctest.Fault{Op: otctest.OpTableGet, Body: []byte("<html>")}, "read … HTTP 200 with an HTML page"},
 		{"another table's answer", otctest.Fault{Op: otctest.OpTableGet, Body: []byte(`{"routetable":{"id":"x"}}`)}, "read … it holds no route table"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

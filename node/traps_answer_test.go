@@ -41,13 +41,22 @@ func answerTraps() []trap {
 		})
 	}
 	for shape, name := range map[otctest.Shape]string{otctest.ShapeIAM: "IAM", otctest.ShapeIAMCode: "IAM with code", otctest.ShapeVPC: "VPC", otctest.ShapeECS: "ECS",
-		otctest.ShapeNova: "Nova", otctest.ShapeAPIGW: "gateway", otctest.ShapeMessage: "message only", otctest.ShapeEmpty: "empty"} {
+		otctest.ShapeNova: "Nova", otctest.ShapeAPIGW: "gateway", otctest.ShapeMessage: "message only"} {
 		list = append(list, trap{
 			name:  "trap 14: a refusal in the shape " + name,
 			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusForbidden, Shape: shape, Times: -1}),
 			run:   both(hours(1), heal),
 			table: []string{home}, calls: "login server( get put:403){7,13} get put get", state: "ready, in sync",
 			told: []string{"log error could not … route table … HTTP 403 … vpc:routeTables:update", "event Warning RouteFailed … vpc:routeTables:update", "log success"},
+		})
+	}
+	for shape, name := range map[otctest.Shape]string{otctest.ShapeHTML: "an HTML page", otctest.ShapeEmpty: "an empty body"} {
+		list = append(list, trap{
+			name:  "trap 49: 403 with " + name + " is no word of VPC",
+			set:   fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: http.StatusForbidden, Shape: shape, Times: -1}),
+			run:   both(hours(0.4), heal),
+			table: []string{home}, calls: "login server( get put:403 get){7,30} get put get", state: "ready, in sync",
+			told: []string{"log error could not … route table … HTTP 403 with " + name + " … HTTPS_PROXY", "event Warning RouteFailed … HTTPS_PROXY", "log success"},
 		})
 	}
 	return append(list, brokenTraps()...)

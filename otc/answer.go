@@ -19,7 +19,11 @@ const (
 	maxPage = 32 << 20 // of one that is decoded as it arrives: 200 servers with user data are 9 MB
 )
 
-var errTooLarge = errors.New("the answer is larger than")
+// Why an answer is of no use, though it says success.
+var (
+	errTooLarge = errors.New("the answer is larger than")
+	errUnusable = errors.New("unusable answer") // not what the API answers
+)
 
 // receive reads the answer to its end: into the call's decoder if it has one and
 // succeeded, else into memory.
@@ -56,7 +60,7 @@ func decodeAll(body io.Reader, decode func(*json.Decoder) error) error {
 		}
 		err = cmp.Or(err, errors.New("something follows the JSON"))
 	}
-	return fmt.Errorf("unusable answer: %w", err)
+	return fmt.Errorf("%w: %w", errUnusable, err)
 }
 
 // succeeded is true for 2xx except 202, which is how ECS reports its flow limit.
@@ -65,7 +69,8 @@ func (a *attempt) succeeded() bool {
 }
 
 // judge returns nil for success with nothing or JSON in the body. err is why
-// there is no whole answer.
+// there is no whole answer. What shows that the service was not reached decides before
+// the policy table, whatever the status: no answer, and an answer of somebody else.
 func (k *call) judge(err error) *Error {
 	a := &k.last
 	if err == nil && a.succeeded() && (len(a.body) == 0 || json.Valid(a.body)) {
@@ -73,20 +78,46 @@ func (k *call) judge(err error) *Error {
 	}
 	e := &Error{Service: k.service, Operation: k.operation, Reaction: Transient,
 		RequestID: k.show(cmp.Or(a.header.Get("X-Request-Id"), a.header.Get("X-Openstack-Request-Id")))}
-	switch {
-	case err != nil:
+	if err != nil {
 		k.failed(e, err)
-	case a.succeeded():
-		e.Err, e.Cure = errors.New("the answer is not JSON: "+k.show(plain(a.body))), cureReach
-	default:
-		var id string
-		e.Status = a.status
-		e.Code, e.Message, id = decodeError(a.body)
-		e.Code, e.Message, e.RequestID = k.show(e.Code), k.show(e.Message), cmp.Or(k.show(id), e.RequestID)
-		e.RetryAfter = retryAfter(a.header.Get("Retry-After"), time.Now())
-		e.decide()
+		return e
 	}
+	e.RetryAfter = retryAfter(a.header.Get("Retry-After"), time.Now())
+	code, message, id, ok := decodeError(a.body)
+	if !ok || a.status/100 < 4 && a.status != http.StatusAccepted {
+		k.intercepted(e)
+		return e
+	}
+	e.Status, e.Code, e.Message, e.RequestID = a.status, k.show(code), k.show(message), cmp.Or(k.show(id), e.RequestID)
+	e.decide()
 	return e
+}
+
+// intercepted fills in an answer that is not the API's. A proxy, a portal or a load
+// balancer has sent it: its status says nothing of users, permissions or tables.
+func (k *call) intercepted(e *Error) {
+	a := &k.last
+	if e.Cure = cureWay; a.status == http.StatusTooManyRequests {
+		e.Reaction = Throttled
+	}
+	what := "a body that is not the API's: " + k.show(string(a.body))
+	switch body := bytes.TrimSpace(a.body); {
+	case a.status/100 == 3:
+		what = "a redirect" + a.destination()
+	case len(body) == 0:
+		what = "an empty body"
+	case body[0] == '<' && !bytes.HasPrefix(body, []byte("<?xml")):
+		what = "an HTML page"
+	}
+	e.Err = fmt.Errorf("HTTP %d with %s", a.status, what)
+}
+
+// destination is the host that a redirect leads to; what else its URL holds may be secret.
+func (a *attempt) destination() string {
+	if u, err := url.Parse(a.header.Get("Location")); err == nil && u.Host != "" {
+		return " to " + clip(u.Host)
+	}
+	return ""
 }
 
 // failed fills in why there is no whole answer.
@@ -99,6 +130,8 @@ func (k *call) failed(e *Error, err error) {
 		e.Reaction, e.Cure = Conflict, ""
 	case errors.Is(err, errTooLarge):
 		e.Cure = cureUnknown
+	case errors.Is(err, errUnusable):
+		e.Cure = cureWay
 	case refused != nil:
 		e.Reaction, e.Cure = refused.reaction(), refused.hint()
 	case isBadCertificate(err):
@@ -116,8 +149,8 @@ func (k *call) decode(result any) error {
 
 // malformed is the error for an answer that says success and makes no sense.
 func (k *call) malformed(err error) *Error {
-	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("unusable answer: %w", k.shown(err)), Reaction: Transient,
-		Cure: cureUnknown, RequestID: k.show(k.last.header.Get("X-Request-Id"))}
+	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("%w: %w", errUnusable, k.shown(err)), Reaction: Transient,
+		Cure: cureWay, RequestID: k.show(k.last.header.Get("X-Request-Id"))}
 }
 
 // unwrapURL strips the method and URL that package http puts around an error.

@@ -182,8 +182,7 @@ func TestErrorText(t *testing.T) {
 			`vpc get route table: HTTP 404 "API not found": ` + cureConfig},
 		{"permission", otctest.Fault{Status: 403, Code: "VPC.2201", Message: "No."},
 			`vpc get route table: HTTP 403 VPC.2201 "No.": grant vpc:routeTables:get to the user's group in this project; it takes effect with the next token`},
-		{"empty", otctest.Fault{Status: 418, Body: []byte{}}, `vpc get route table: HTTP 418`},
-		{"a page", otctest.Fault{Status: 405, Shape: otctest.ShapeHTML}, `vpc get route table: HTTP 405 "an HTML page instead of an API answer (from a proxy?)"`},
+		{"unexpected", otctest.Fault{Status: 418, Code: "VPC.9999", Message: "Teapot."}, `vpc get route table: HTTP 418 VPC.9999 "Teapot.": unexpected response: ask the provider's support about this request id`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -18,7 +18,7 @@ import (
 type Error struct {
 	Service    string        // "iam", "vpc" or "ecs"
 	Operation  string        // for example "get_route_table"
-	Status     int           // HTTP status; 0: no complete answer came
+	Status     int           // HTTP status; 0: no complete answer came, or not the API's
 	Code       string        // for example "VPC.2812"; "" if the body had none
 	Message    string        // the cloud's words, at most 300 bytes, secrets removed
 	RequestID  string        // for the provider's support; may be ""
@@ -27,7 +27,7 @@ type Error struct {
 	Stale      bool          // the request did not fit what the table held; another read may cure it
 	Cure       string        // what a person can do; may be ""
 	NotSent    bool          // the service was never reached: no connection came about
-	Err        error         // the transport's error, if there was no answer
+	Err        error         // why there is no answer of the API
 }
 
 // Error names the operation, the cause and the cure, without the request id.
@@ -132,50 +132,49 @@ type wireError struct {
 
 // decodeError reads the five shapes: {code,message} of VPC, {error_code,
 // error_msg} of IAM and the gateway, {error:{…}} of IAM and ECS, {fault:{…}} of
-// the compute API and {message,request_id} of the gateway. A body that is none
-// of them gives a message made of its text. Nothing is shortened or on one line
-// yet: secrets have to be removed first.
-func decodeError(body []byte) (code, message, requestID string) {
+// the compute API and {message,request_id} of the gateway. ok is false for a body
+// that has none of them: no service has written it. Nothing is shortened or on one
+// line yet.
+func decodeError(body []byte) (code, message, requestID string, ok bool) {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {
-		return "", plain(body), ""
+		return "", "", "", false
 	}
 	var w wireError
 	_ = json.Unmarshal(body, &w)
-	if w.empty() {
-		w = innerError(members, w)
+	_, fromGateway := members["request_id"]
+	switch {
+	case isCode(string(w.Code)), isCode(string(w.ErrorCode)):
+	case fromGateway && w.Message != "" && w.Code == "":
+	default:
+		if w, ok = innerError(members, w.RequestID); !ok {
+			return "", "", "", false
+		}
 	}
 	code = string(cmp.Or(w.ErrorCode, w.Code))
 	message = string(cmp.Or(w.ErrorMsg, w.Message))
 	if isCode(message) && !isCode(code) { // one documented ECS answer swaps them
 		code, message = message, code
 	}
-	if code == "" && message == "" && len(members) > 0 {
-		message = plain(body)
-	}
-	return code, message, string(w.RequestID)
+	return code, message, string(w.RequestID), true
 }
 
-func (w wireError) empty() bool {
-	return w.Code == "" && w.Message == "" && w.ErrorCode == "" && w.ErrorMsg == ""
-}
-
-// innerError returns the first error that is the value of a member, "error"
-// before all others, or outer if there is none.
-func innerError(members map[string]json.RawMessage, outer wireError) wireError {
+// innerError returns the first error that is the value of a member, "error" before
+// all others. Each has a code and a message.
+func innerError(members map[string]json.RawMessage, requestID text) (wireError, bool) {
 	names := append([]string{"error"}, slices.Sorted(maps.Keys(members))...)
 	for _, name := range names {
 		var inner wireError
-		if json.Unmarshal(members[name], &inner) != nil || inner.empty() {
+		if json.Unmarshal(members[name], &inner) != nil || inner.Code == "" || inner.Message == "" {
 			continue
 		}
 		if name != "error" { // the compute API names the fault by the key
 			inner.Code = text(name)
 		}
-		inner.RequestID = cmp.Or(inner.RequestID, outer.RequestID)
-		return inner
+		inner.RequestID = cmp.Or(inner.RequestID, requestID)
+		return inner, true
 	}
-	return outer
+	return wireError{}, false
 }
 
 // isCode reports whether s looks like "VPC.2812", "Ecs.0114" or "APIGW.0101".
@@ -184,14 +183,4 @@ func isCode(s string) bool {
 	return ok && prefix != "" && number != "" &&
 		strings.Trim(strings.ToLower(prefix), "abcdefghijklmnopqrstuvwxyz") == "" &&
 		strings.Trim(number, "0123456789") == ""
-}
-
-// plain makes a message of a body that is not JSON: nothing, text, or HTML from
-// a proxy.
-func plain(body []byte) string {
-	s := strings.TrimSpace(string(body))
-	if strings.HasPrefix(s, "<") {
-		return "an HTML page instead of an API answer (from a proxy?)"
-	}
-	return s
 }

@@ -96,9 +96,9 @@ func TestLoginAnswersThatMakeNoSense(t *testing.T) {
 	}{
 		{"no token", nil, `{"token":{` + project + `}}`, "holds no token"},
 		{"no body", token, ``, "holds no token"},
-		{"text", token, `welcome`, "not JSON"},
-		{"a page", token, `<html>sign in</html>`, "HTML page"},
-		{"cut off", token, `{"token":{`, "not JSON"},
+		{"text", token, `welcome`, "not the API's"},
+		{"a page", token, `<html>sign in</html>`, "an HTML page"},
+		{"cut off", token, `{"token":{`, "not the API's"},
 		{"another type", token, `{"token":[]}`, "holds no token"},
 		{"no project", token, `{"token":{"expires_at":"2026-09-21T09:15:42.318000Z"}}`, "OS_PROJECT_NAME"},
 	} {

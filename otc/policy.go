@@ -44,20 +44,23 @@ const (
 	cureLogin  = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, wrong account (OS_DOMAIN_NAME), " +
 		"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) counts at once, " +
 		"a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user"
-	cureSecret  = "is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it"
-	cureIDToken = "the kubelet writes the file and renews it: see the pod's volumes and Events"
-	cureClaims  = "IAM does not say which: the issuer is not the provider's URL, the audience not its client ID, the subject in no mapping rule, " +
+	cureLocked    = "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"
+	cureProject   = "OS_PROJECT_NAME and the endpoint overrides name different projects"
+	cureAccount   = "the account is restricted, frozen or in arrears: see the OTC console"
+	curePolicy    = "grant %s to the user's group in this project; it takes effect with the next token"
+	cureForbidden = "the message says why; what this call needs is %s"
+	cureToken     = "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"
+	cureOutage    = "OTC is having problems: wait; if it lasts, ask the provider's support"
+	cureBusy      = "too many calls by this user: wait; if it lasts, raise DRIFT_CHECK_INTERVAL and look for who else uses this user"
+	cureWriter    = "somebody else writes to this route table: wait; if it lasts, Cloud Trace Service tells who"
+	cureUnknown   = "unexpected response: ask the provider's support"
+	cureFull      = "the route table is full (200 routes): remove routes, or give some subnets another table"
+	cureWay       = "the API has not answered this, but a proxy or load balancer on the way: check HTTPS_PROXY and NO_PROXY, and the endpoint (OS_AUTH_URL, OTC_VPC_ENDPOINT, OTC_ECS_ENDPOINT)"
+	cureReach     = "check the way from here to the endpoint: DNS, proxy (HTTPS_PROXY, NO_PROXY), firewall"
+	cureSecret    = "is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it"
+	cureIDToken   = "the kubelet writes the file and renews it: see the pod's volumes and Events"
+	cureClaims    = "IAM does not say which: the issuer is not the provider's URL, the audience not its client ID, the subject in no mapping rule, " +
 		"the signing keys not the cluster's (after a rotation enter them anew: kubectl get --raw /openid/v1/jwks), or a clock is wrong"
-	cureProject = "OS_PROJECT_NAME and the endpoint overrides name different projects"
-	cureAccount = "the account is restricted, frozen or in arrears: see the OTC console"
-	curePolicy  = "grant %s to the user's group in this project; it takes effect with the next token"
-	cureToken   = "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"
-	cureOutage  = "the cloud has trouble: wait; if it lasts, give the request id to the provider's support"
-	cureBusy    = "too many calls by this user: wait; if it lasts, raise DRIFT_CHECK_INTERVAL and look for who else uses this user"
-	cureWriter  = "somebody else writes to this route table: wait; if it lasts, Cloud Trace Service tells who"
-	cureUnknown = "nobody expected this answer: give the request id to the provider's support"
-	cureFull    = "the route table is full (200 routes): remove routes, or give some subnets another table"
-	cureReach   = "check the way from here to the endpoint: DNS, proxy (HTTPS_PROXY, NO_PROXY), firewall"
 )
 
 // policy is the retry table: the first rule that matches decides. It follows the
@@ -66,7 +69,9 @@ func policy() []rule {
 	return []rule{
 		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is
 		// final. A Keystone answers all its causes with the same words and no code.
-		{operation: "login", status: 401, code: "IAM.0061", reaction: LoginRefused, cure: "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"},
+		{operation: "login", status: 401, code: "IAM.0061", reaction: LoginRefused, cure: cureLocked},
+		// IAM has no code for it in its other shape, only this sentence.
+		{operation: "login", status: 401, message: "account is locked", reaction: LoginRefused, cure: cureLocked},
 		{operation: "login", status: 401, reaction: LoginRefused, cure: cureLogin},
 		{operation: "login", status: 403, code: "IAM.0081", reaction: Permanent, cure: "the user may only use the console: allow programmatic access in IAM"},
 		{operation: "login", status: 403, code: "IAM.0082", reaction: Permanent, cure: "the user is disabled: enable it in IAM"},
@@ -131,7 +136,14 @@ func policy() []rule {
 		{status: 400, code: "Ecs.0023", reaction: Permanent, cure: cureProject},
 		{status: 400, code: "Common.0018", reaction: Permanent, cure: cureProject},
 		{status: 403, code: "VPC.2701", reaction: Permanent, cure: cureAccount},
-		{status: 403, reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "VPC.2201", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "VPC.0010", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "Pdp.0001", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "Ecs.0003", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "Ecs.0110", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: "forbidden", reaction: Permanent, cure: curePolicy},
+		{status: 403, code: anyGatewayCode, reaction: Permanent, cure: "the API gateway refused this before the service saw it: the message, and access control (ACL) in IAM"},
+		{status: 403, reaction: Permanent, cure: cureForbidden},
 		{status: 404, code: "VPC.2808", reaction: Permanent, cure: "check ROUTE_TABLE_ID: there is no such table in this project"},
 		{status: 404, code: "Ecs.0114", reaction: Permanent},
 		{status: 404, code: "Ecs.0614", reaction: Permanent},
@@ -156,9 +168,12 @@ func (r rule) matches(e *Error) bool {
 	return (r.service == "" || r.service == e.Service) &&
 		(r.operation == "" || r.operation == e.Operation) &&
 		(r.status == 0 || r.status == e.Status) &&
-		(r.code == "" || r.code == e.Code || r.code == gatewayCode(e.Code)) &&
+		(r.code == "" || r.code == e.Code || r.code == gatewayCode(e.Code) || r.code == anyGatewayCode && gatewayCode(e.Code) != "-") &&
 		(r.message == "" || strings.Contains(strings.ToLower(e.Message), r.message))
 }
+
+// anyGatewayCode in a rule stands for every code of the API gateway.
+const anyGatewayCode = ".*"
 
 // gatewayCode turns "APIGW.0308" and "APIG.0308" into ".0308", others into "-".
 func gatewayCode(code string) string {
@@ -176,11 +191,12 @@ func (e *Error) decide() {
 			break
 		}
 	}
-	switch e.Cure {
-	case curePolicy:
-		e.Cure = strings.Replace(curePolicy, "%s", cmp.Or(Permissions()[e.Operation], "the missing permission"), 1)
-	case "":
+	if e.Cure == "" {
 		e.Cure = usualCure(e)
+	}
+	e.Cure = strings.Replace(e.Cure, "%s", cmp.Or(Permissions()[e.Operation], "the missing permission"), 1)
+	if e.RequestID != "" && (e.Cure == cureOutage || e.Cure == cureUnknown) {
+		e.Cure += " about this request id"
 	}
 }
 

@@ -54,7 +54,7 @@ func documented() []reply {
 		{login, 500, "IAM.0006", 0, "", Transient, ""},
 		{login, 502, "APIGW.0610", gw, "", Transient, ""},
 		{login, 503, "APIGW.0613", gw, "", Transient, ""},
-		{login, 503, "", otctest.ShapeEmpty, "", Transient, ""},
+		{login, 401, "", iam, "The svc-routes account is locked.", LoginRefused, "locked for 15 minutes"},
 		{get, 401, "IAM.0066 IAM.0067", 0, "", Relogin, ""},
 		{get, 403, "", iam, "X-Auth-Token is invalid in the request", Relogin, ""},
 
@@ -89,11 +89,12 @@ func documented() []reply {
 		{put, 409, "VPC.0114 VPC.0604", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
 		{put, 400, "VPC.2809", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
 		{put, 405, "APIGW.0501 APIGW.0502", gw, "The API quota has been used up", Permanent, ""},
-		{put, 202, "", otctest.ShapeEmpty, "", Transient, ""},
+		{put, 202, "VPC.0001", 0, "", Transient, ""},
+		{get, 408, "APIGW.0201", gw, "", Transient, ""},
+		{put, 409, "VPC.0001", 0, "", Conflict, ""},
 
 		// ECS
 		{server, 202, "Common.0024", 0, "Flow limit exceeded.", Throttled, ""},
-		{list, 202, "", otctest.ShapeEmpty, "", Throttled, ""},
 		{list, 429, "Common.1503", 0, "", Throttled, ""},
 		{server, 401, "Common.0013", 0, "", Relogin, ""},
 		{server, 400, "Ecs.0023 Common.0018", 0, "", Permanent, "different projects"},
@@ -128,20 +129,12 @@ func documented() []reply {
 		{put, 504, "APIGW.0201", gw, "", Transient, ""},
 		{get, 401, "APIGW.0301 APIGW.0305", gw, "Incorrect IAM authentication information: decrypt token fail", Relogin, ""},
 		{server, 401, "APIGW.0307 APIG.0307", gw, "The token must be updated", Relogin, "another region"},
-		{get, 403, "APIGW.0302 APIGW.0304 APIGW.0306 APIGW.0310 APIGW.0401 APIGW.0402 APIGW.0404 APIGW.0801 APIGW.0802", gw, "", Permanent, "grant"},
+		{get, 403, "APIGW.0302 APIGW.0304 APIGW.0306 APIGW.0310 APIGW.0401 APIGW.0402 APIGW.0404 APIGW.0801 APIGW.0802", gw, "", Permanent, "API gateway refused…ACL"},
+		{get, 403, "VPC.9999", 0, "", Permanent, "the message says why; what this call needs is vpc:routeTables:get"},
 		{get, 429, "APIGW.0308", gw, "The throttling threshold has been reached", Throttled, ""},
 		{put, 429, "APIG.0308", gw, "The throttling threshold has been reached", Throttled, ""},
 		{server, 405, "APIGW.0501 APIGW.0502", gw, "", Permanent, ""},
 		{get, 500, "APIGW.0601 APIGW.0605 APIGW.0606 APIGW.0608", gw, "", Transient, ""},
-
-		// Whatever else stands in between
-		{get, 405, "", otctest.ShapeHTML, "", Permanent, ""},
-		{get, 407, "", otctest.ShapeEmpty, "", Permanent, ""},
-		{get, 408, "", otctest.ShapeEmpty, "", Transient, ""},
-		{put, 409, "", otctest.ShapeEmpty, "", Conflict, ""},
-		{get, 502, "", otctest.ShapeHTML, "", Transient, ""},
-		{put, 504, "", otctest.ShapeHTML, "", Transient, ""},
-		{get, 302, "", otctest.ShapeHTML, "", Permanent, ""},
 	}
 }
 

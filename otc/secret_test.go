@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf16"
 
 	"otc-route-manager/otc/otctest"
@@ -240,25 +241,24 @@ func echoes(text string) map[string]otctest.Fault {
 // R9: a redirect is an error, not a way for the token to leave.
 func TestR9RedirectsAreNotFollowed(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		w := newWorld(t)
-		header := http.Header{"Location": {"https://elsewhere.test/v1/x"}}
-		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: status, Header: header})
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: status, Header: header})
-		w.Fail(otctest.Fault{Op: otctest.OpLogin, Status: status, Header: header})
-		if e := asError(t, w.read()); e.Status != status {
-			t.Errorf("login: got %v, want status %d", e, status)
-		}
-		if e := asError(t, w.read()); e.Status != status || e.Reaction != Permanent {
-			t.Errorf("read: got %v, want status %d", e, status)
-		}
-		if e := asError(t, w.write()); e.Status != status {
-			t.Errorf("write: got %v, want status %d", e, status)
-		}
-		for _, r := range w.Requests() {
-			if r.Host == "elsewhere.test" {
-				t.Errorf("%d: a request went to %s", status, r.Host)
+		inBubble(t, func(t *testing.T, w *world) {
+			for _, op := range []string{otctest.OpLogin, otctest.OpTableGet, otctest.OpTableUpdate} {
+				w.Fail(otctest.Fault{Op: op, Status: status, Header: http.Header{"Location": {"https://elsewhere.test/v1/x"}}})
 			}
-		}
-		w.wantCalls("", 4)
+			if e := asError(t, w.read()); !strings.Contains(e.Error(), "a redirect to elsewhere.test") {
+				t.Errorf("login: got %v, want a redirect", e)
+			}
+			pass(time.Minute)
+			w.mustRead() // at once again
+			if e := asError(t, w.write()); !strings.Contains(e.Error(), "a redirect to elsewhere.test") {
+				t.Errorf("write: got %v, want a redirect", e)
+			}
+			for _, r := range w.Requests() {
+				if r.Host == "elsewhere.test" {
+					t.Errorf("%d: a request went to %s", status, r.Host)
+				}
+			}
+			w.wantCalls("", 5)
+		})
 	}
 }

@@ -125,14 +125,15 @@ func (c *Client) servers(ctx context.Context, ip string) ([]Server, error) {
 
 // A serverPage is one answer of a server list.
 type serverPage struct {
-	count   int // of all pages; 0: not said
+	count   int  // of all pages; 0: not said
+	listed  bool // there is a list: without one, an answer says nothing of servers
 	servers []Server
 }
 
 // decode keeps one server at a time: with user data, a page is as large as 9 MB.
 func (p *serverPage) decode(d *json.Decoder) error {
 	*p = serverPage{} // an attempt before may have come half of the way
-	return each(d, '{', func() error {
+	err := each(d, '{', func() error {
 		name, err := d.Token()
 		switch {
 		case err != nil:
@@ -140,6 +141,7 @@ func (p *serverPage) decode(d *json.Decoder) error {
 		case name == "count":
 			return d.Decode(&p.count)
 		case name == "servers":
+			p.listed = true
 			return each(d, '[', func() error {
 				var s Server
 				err := d.Decode(&s)
@@ -149,6 +151,10 @@ func (p *serverPage) decode(d *json.Decoder) error {
 		}
 		return d.Decode(new(json.RawMessage))
 	})
+	if err == nil && !p.listed {
+		err = errors.New("it holds no list of servers")
+	}
+	return err
 }
 
 // each calls f at each member of the object, or element of the list, that comes
@@ -200,12 +206,17 @@ func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 		return nil, fmt.Errorf("server id %q is not a UUID", serverID)
 	}
 	var answer struct {
-		Ports []Port `json:"ports"`
+		Ports *[]Port `json:"ports"`
 	}
 	k := &call{service: "vpc", operation: opPorts, method: http.MethodGet}
-	err := c.do(ctx, k, "/v2.0/ports?"+url.Values{"device_id": {serverID}}.Encode(), &answer)
-	for i := range answer.Ports {
-		answer.Ports[i].NetworkID = strings.ToLower(answer.Ports[i].NetworkID)
+	if err := c.do(ctx, k, "/v2.0/ports?"+url.Values{"device_id": {serverID}}.Encode(), &answer); err != nil {
+		return nil, err
 	}
-	return answer.Ports, err
+	if answer.Ports == nil {
+		return nil, k.malformed(errors.New("it holds no list of ports"))
+	}
+	for i := range *answer.Ports {
+		(*answer.Ports)[i].NetworkID = strings.ToLower((*answer.Ports)[i].NetworkID)
+	}
+	return *answer.Ports, nil
 }
