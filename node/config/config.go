@@ -64,7 +64,8 @@ func Read(getenv func(string) string, names ...string) (Config, []string) {
 }
 
 // Prepare tells libraries that read the environment by themselves what they would not
-// find there: the Go runtime has other defaults, and takes no blank around a number.
+// find there: the Go runtime has other defaults, and takes no blank around a number;
+// net/http uses no proxy, without an error, if the value has a newline at its end.
 func Prepare() {
 	c, _ := Read(os.Getenv, "GOGC", "GOMAXPROCS") // a problem will be told, and end the program
 	percent, err := strconv.Atoi(c.gcPercent)
@@ -74,6 +75,11 @@ func Prepare() {
 	debug.SetGCPercent(percent)
 	procs, _ := strconv.Atoi(c.maxProcs) // 0 changes nothing
 	runtime.GOMAXPROCS(procs)
+	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY"} {
+		if v, err := setting(name).value(os.Getenv); err == nil {
+			_ = os.Setenv(name, v) // it is valid; net/http reads it at the first request
+		}
+	}
 	ping()
 }
 

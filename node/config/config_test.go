@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -123,6 +125,11 @@ func TestProblems(t *testing.T) {
 			"OS_PROJECT_NAME is missing: want the project, for example eu-de_cluster (or set OS_PROJECT_ID); make create-secrets sets it (OS_TENANT_NAME and OS_TENANT_ID are not read)"},
 		{"no kubeconfig, no pod", base.with("KUBECONFIG", ""), "KUBECONFIG is not set and this is no pod with a ServiceAccount: unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"},
 		{"like placeholders", base.with("OS_PASSWORD", "your-REPLACE-password", "OS_USERNAME", "your-user"), ""},
+		{"proxy", base.with("HTTPS_PROXY", "http://svc:p%23ss@proxy.example.com:3128\n", "NO_PROXY", " 172.30.0.1, .svc,*.example.com,[fd01::1]:6443,fd01::1,10.0.0.0/8,api.example.com:6443,\r\n"), ""},
+		{"proxy without a scheme", base.with("HTTPS_PROXY", "proxy.example.com:3128/", "NO_PROXY", "*"), ""},
+		{"proxy by address", base.with("HTTPS_PROXY", "socks5://[fd01::1]:1080", "NO_PROXY", ""), ""},
+		{"proxy, as curl reads it", base.with("https_proxy", "ftp://x"), "HTTPS_PROXY: the proxy's URL has a scheme other than http, https and socks5: " +
+			"want a URL such as http://proxy.example.com:3128; in user and password %, #, / and @ are written %25, %23, %2F and %40; make create-configmap sets it"},
 		{"runtime", base.with("GOGC", "off", "GOMAXPROCS", "2"), ""},
 	} {
 		if _, problems := config.Read(tt.env.get); strings.Join(problems, "|") != tt.want {
@@ -290,6 +297,48 @@ func TestPrepare(t *testing.T) {
 	}
 	if idle, ping := os.Getenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS"), os.Getenv("HTTP2_PING_TIMEOUT_SECONDS"); idle != "10" || ping != "7" {
 		t.Errorf("client-go is told %q and %q, want 10 and what the environment says", idle, ping)
+	}
+}
+
+// TestProxy asks net/http, which reads the environment once in a process and ignores
+// what it cannot read: each value that is accepted is used.
+func TestProxy(t *testing.T) {
+	const child = "PROXY_CHILD"
+	if os.Getenv(child) != "" {
+		config.Prepare()
+		r, _ := http.NewRequest("GET", "https://iam.eu-de.otc.t-systems.com/v3", nil)
+		u, err := http.ProxyFromEnvironment(r)
+		fmt.Printf("%v %v\n", u, err)
+		os.Exit(0)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ env, want string }{
+		{"HTTPS_PROXY=http://127.0.0.1:3128", "http://127.0.0.1:3128"},
+		{"HTTPS_PROXY=http://127.0.0.1:3128\n", "http://127.0.0.1:3128"},
+		{"HTTPS_PROXY=127.0.0.1:3128 \r", "http://127.0.0.1:3128"},
+		{"https_proxy=http://127.0.0.1:3128\r\n", "http://127.0.0.1:3128"},
+		{"HTTPS_PROXY=http://svc:p%23ss@proxy:3128/\n", "http://svc:p%23ss@proxy:3128/"},
+		{"HTTPS_PROXY=socks5://[fd01::1]:1080", "socks5://[fd01::1]:1080"},
+		{"HTTPS_PROXY=proxy\x00NO_PROXY=iam.eu-de.otc.t-systems.com\n", "<nil>"},
+		{"HTTPS_PROXY=proxy\x00no_proxy=.t-systems.com\r\n", "<nil>"},
+		{"HTTPS_PROXY=proxy\x00NO_PROXY=172.30.0.1, *.otc.t-systems.com", "<nil>"},
+		{"HTTPS_PROXY=proxy\x00NO_PROXY=172.30.0.1,10.0.0.0/8", "http://proxy"},
+	} {
+		cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestProxy$")
+		cmd.Env = append(strings.Split(tt.env, "\x00"), child+"=1")
+		env := environ{}
+		for _, e := range cmd.Env {
+			name, value, _ := strings.Cut(e, "=")
+			env[name] = value
+		}
+		_, problems := config.Read(env.get, "HTTPS_PROXY", "NO_PROXY")
+		out, err := cmd.CombinedOutput()
+		if got := string(out); err != nil || got != tt.want+" <nil>\n" || len(problems) > 0 {
+			t.Errorf("%q: got %q, %v, problems %q; want the proxy %s", tt.env, got, err, problems, tt.want)
+		}
 	}
 }
 

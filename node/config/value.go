@@ -22,6 +22,9 @@ var errMissing = errors.New("is missing")
 // errMissing if there is no value, and fs.ErrNotExist if there is no such file.
 func (s Setting) value(getenv func(string) string) (string, error) {
 	name, raw := s.Name, getenv(s.Name)
+	if s.lowerCase && raw == "" {
+		raw = getenv(strings.ToLower(s.Name))
+	}
 	path := ""
 	if s.inFile() {
 		path = strings.TrimSpace(getenv(s.Name + "_FILE"))

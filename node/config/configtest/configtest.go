@@ -12,14 +12,16 @@ type Bad struct{ Name, Value, Says, Cure string }
 // refused whatever the other settings are. "hush" in a value must not be repeated.
 func BadValues() []Bad {
 	const (
-		url      = "https://iam.eu-de.otc.t-systems.com"
-		table    = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
-		auth     = "want the IAM URL, for example https://"
-		boolean  = "want true or false"
-		interval = "want 0, or 10s to 24h"
-		cidr     = "want the cluster network, for example 10.128.0.0/14"
-		tables   = "want the id of the VPC's route table, a UUID"
-		secrets  = "make create-secrets sets it"
+		url        = "https://iam.eu-de.otc.t-systems.com"
+		table      = "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0"
+		auth       = "want the IAM URL, for example https://"
+		boolean    = "want true or false"
+		interval   = "want 0, or 10s to 24h"
+		cidr       = "want the cluster network, for example 10.128.0.0/14"
+		tables     = "want the id of the VPC's route table, a UUID"
+		secrets    = "make create-secrets sets it"
+		proxy      = "want a URL such as http://proxy.example.com:3128"
+		exceptions = "want host names, addresses and CIDRs, comma separated; make create-configmap sets it"
 	)
 	return []Bad{
 		{"OS_PASSWORD", "", "is missing", secrets},
@@ -32,6 +34,7 @@ func BadValues() []Bad {
 		{"OS_PASSWORD", "hush\x1b[2J", "invisible character U+001B", secrets},
 		{"OS_PASSWORD", "\ufeffhush", "invisible character U+FEFF", secrets},
 		{"OS_PASSWORD", "hush\xe4", "not UTF-8", secrets},
+		{"OS_PASSWORD", " your-password ", "placeholder", secrets},
 		{"OS_USERNAME", "your-service-user", "placeholder", secrets},
 		{"OS_USERNAME", "svc\u200bnodes", "invisible character U+200B", secrets},
 		{"OS_DOMAIN_NAME", "your-domain", "placeholder", secrets},
@@ -108,6 +111,32 @@ func BadValues() []Bad {
 		{"STARTUP_JITTER", "25h", "more than a day", "want 0, or a duration up to 24h"},
 		{"LOG_LEVEL", "loud", "no level", "want one of debug, info, warn, error"},
 		{"LOG_FORMAT", "xml", "is malformed", "want one of text, json"},
+		{"HTTPS_PROXY", "http://svc:hush%zz@proxy.example.com:3128", "no URL", proxy},
+		{"HTTPS_PROXY", "http://svc:hu#sh@proxy.example.com:3128", "no URL", proxy},
+		{"HTTPS_PROXY", "http://svc:hush/2@proxy.example.com:3128", "no URL", proxy},
+		{"HTTPS_PROXY", "http://svc:12/hush@proxy.example.com:3128", "path, a query or a fragment", proxy},
+		{"HTTPS_PROXY", "http://svc:12#hush@proxy.example.com:3128", "path, a query or a fragment", proxy},
+		{"HTTPS_PROXY", "http://svc:12?hush@proxy.example.com:3128", "path, a query or a fragment", proxy},
+		{"HTTPS_PROXY", `"http://127.0.0.1:3128"`, "no URL", proxy},
+		{"HTTPS_PROXY", "'http://svc:hush@127.0.0.1:3128'", "no URL", proxy},
+		{"HTTPS_PROXY", "http://svc:hush@proxy.example.com:3128\nhttp://b", "more than one line", proxy},
+		{"HTTPS_PROXY", "ftp://svc:hush@proxy.example.com", "scheme", proxy},
+		{"HTTPS_PROXY", "http://svc:hush@proxy.example.com:65536", "port outside 1-65535", proxy},
+		{"HTTPS_PROXY", "http://svc:hush@proxy.example.com:", "port outside 1-65535", proxy},
+		{"HTTPS_PROXY", "http://proxy example.com:3128", "no URL", proxy},
+		{"HTTPS_PROXY", "http://proxy,example.com", "host", proxy},
+		{"HTTPS_PROXY", "http:proxy.example.com:3128", "no URL", proxy},
+		{"HTTPS_PROXY", "http://:3128", "host", proxy},
+		{"HTTPS_PROXY", "http://svc@hush@:3128", "host", proxy},
+		{"HTTPS_PROXY", "-", "host", proxy},
+		{"HTTPS_PROXY", "REPLACE", "placeholder", proxy},
+		{"NO_PROXY", "172.30.0.1 kubernetes.default.svc", "is neither a host name", exceptions},
+		{"NO_PROXY", "172.30.0.1,https://kubernetes.default.svc", "is neither a host name", exceptions},
+		{"NO_PROXY", "172.30.0.0/33", "is neither a host name", exceptions},
+		{"NO_PROXY", "172.30.*", "is neither a host name", exceptions},
+		{"NO_PROXY", "a;b", "is neither a host name", exceptions},
+		{"NO_PROXY", "a:b", "is neither a host name", exceptions},
+		{"NO_PROXY", "172.30.0.1\n172.30.0.2", "more than one line", exceptions},
 		{"GOGC", "50%", "is malformed", "want a percentage such as 50"},
 		{"GOGC", "+50", "is malformed", "want a percentage such as 50"},
 		{"GOMAXPROCS", "0", "is malformed", "want a number from 1"},
