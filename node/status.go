@@ -71,7 +71,7 @@ func judgeTables(tables []*table, cfg *Config, now time.Time) verdict {
 // waits for. An ID token locks nobody.
 func refusal(clocks []*clock) string {
 	for _, c := range clocks {
-		if e, refused := errors.AsType[*otc.LoginRefusedError](c.err); refused && e.Err.Operation == "login" {
+		if e, refused := errors.AsType[*otc.LoginRefusedError](c.err); refused && e.Err.Operation == "login" && e.Err.Status != 0 {
 			return e.Error()
 		}
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"otc-route-manager/otc"
@@ -61,6 +62,35 @@ func loginTraps() []trap {
 		set:  func(w *world, _ *agent) { w.lock() }, run: hours(0.5),
 		table: []string{home}, calls: "login:401 " + first, state: "ready, in sync",
 		told: []string{"log error … IAM.0061 … locked for 15 minutes", "event Normal RouteConfirmed"},
+	}, {
+		name: "trap 51: no Secret yet: nothing is sent, and the password is used within a minute of its coming",
+		set:  func(_ *world, a *agent) { a.password.Store("") },
+		run: func(w *world, a *agent) {
+			w.pass(20 * time.Minute)
+			w.wantPattern("")
+			if s := a.Status(); s.LoginRefused != "" || !strings.HasPrefix(s.Reasons[0].Text, "no login: iam login: the user name or the password is empty") {
+				w.t.Errorf("refused %q, reasons %v", s.LoginRefused, s.Reasons)
+			}
+			a.password.Store(otctest.Password)
+			w.pass(time.Minute)
+		},
+		table: []string{home}, calls: first, state: "ready, in sync",
+		told: []string{"log error could not log in: iam login: the user name or the password is empty: is Secret otc-credentials there", "event Normal RouteConfirmed"},
+	}, {
+		name: "trap 51: an ID token that IAM refuses is sent again, until IAM is corrected",
+		set: func(w *world, a *agent) {
+			const subject, audience = "system:serviceaccount:x:y", "otc-route-manager"
+			issuer := otctest.NewTokenIssuer("https://kubernetes.default.svc", "ES256")
+			sent := otc.Credentials{IdentityProvider: "cluster", ProjectName: otctest.Project, Secret: otc.NewSecret(issuer.Token(subject, audience, time.Hour))}
+			a.tune = func(c *otc.Config) { c.Credentials = func() (otc.Credentials, error) { return sent, nil } }
+			time.AfterFunc(30*time.Minute, func() {
+				w.SetIdentityProvider("cluster", otctest.IdentityProvider{Issuer: issuer.URL, ClientID: audience, Keys: issuer.KeySet(), Subject: subject})
+			})
+		},
+		run:   func(w *world, _ *agent) { w.pass(36 * time.Minute) },
+		table: []string{home}, calls: "login:404( login:404){6,15} " + first, state: "ready, in sync",
+		told: []string{"log error could not log in: iam id token login: HTTP 404 IAM.0004 … OS_IDENTITY_PROVIDER … subject system:serviceaccount:x:y",
+			"event Warning RouteFailed … subject system:serviceaccount:x:y", "event Normal RouteConfirmed"},
 	}, {
 		name:  "trap 39: IAM fails over to another region (410)",
 		set:   fail(otctest.Fault{Op: otctest.OpLogin, Status: http.StatusGone, Code: "IAM.0020"}),
