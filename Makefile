@@ -20,6 +20,7 @@ RUNBOOKS ?=# where people read this project, such as https://git.example.com/net
 TIMEOUT ?= 2m# how long deploy and restart wait for the next pod
 PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
+LOGIN ?= password# of the demo; id-token: with the token of a ServiceAccount
 FUZZTIME ?= 30s
 COUNT ?= 6# how often bench runs each Go benchmark
 BENCHFLAGS ?=# of node/cmd/bench
@@ -82,7 +83,7 @@ undeploy: ## remove, routes stay
 demo: ## see it work, no cluster
 	@echo 'ℹ️ compiling the program and the demo: a minute or two the first time, then seconds'
 	@GOGC=400 $(BUILD) -o dist/ . ./node/cmd/demo # the compiler collects less garbage: a fifth less to do
-	@exec dist/demo -bin dist/otc-route-manager
+	@exec dist/demo -bin dist/otc-route-manager -login $(LOGIN)
 
 deps: ## fetch the modules
 	$(GO) mod download

@@ -21,16 +21,17 @@ import (
 
 func main() {
 	bin := flag.String("bin", "./otc-route-manager", "the program to show")
+	login := flag.String("login", "password", "how the program logs in: password or id-token")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the demo at once
-	if err := run(ctx, *bin, os.Getenv("ONCE") == "1"); err != nil {
+	if err := run(ctx, *bin, *login == "id-token", os.Getenv("ONCE") == "1"); err != nil {
 		fmt.Fprintf(os.Stderr, "\n✘ %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, once bool) error {
+func run(ctx context.Context, bin string, byIDToken, once bool) error {
 	w, err := stage.NewWorld()
 	if err != nil {
 		return err
@@ -38,12 +39,17 @@ func run(ctx context.Context, bin string, once bool) error {
 	defer w.Close()
 	w.Cloud.AddServer(otctest.Instance{ID: otherInstanceID, Name: "worker-2", Fixed: []string{"10.20.0.12"}})
 	w.Cloud.SetRoutes(otctest.TableID, foreign()...)
+	if byIDToken {
+		if err := w.LogInByIDToken(); err != nil {
+			return err
+		}
+	}
 	fmt.Printf("%s, the real program, runs between a pretend cloud (%s)\nand a pretend Kubernetes API (%s).\n", bin, w.CloudURL, w.KubeURL)
 	p, err := stage.Start(bin, w.Environment(), func(line string) { fmt.Printf("      │ %s\n", line) })
 	if err != nil {
 		return err
 	}
-	d := &demo{World: w, program: p}
+	d := &demo{World: w, program: p, byIDToken: byIDToken}
 	if err = d.tell(ctx); err == nil && !once {
 		fmt.Printf("\nStill running. Look around, and end it with Ctrl-C:\n   status page  %s/\n   metrics      %[1]s/metrics\n", w.Pages)
 		err = p.Stay(ctx)
@@ -57,9 +63,10 @@ func run(ctx context.Context, bin string, once bool) error {
 // A demo is the story and what has become of it so far.
 type demo struct {
 	*stage.World
-	program *stage.Program
-	steps   int
-	failed  int
+	program   *stage.Program
+	byIDToken bool
+	steps     int
+	failed    int
 }
 
 // step announces the next part of the story.

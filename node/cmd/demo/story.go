@@ -70,6 +70,11 @@ func (d *demo) route(ctx context.Context) error {
 	}
 	d.checkRoutes(firstSubnet)
 	d.checkCalls(0, otctest.OpLogin, otctest.OpServerGet, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpTableGet)
+	if d.byIDToken {
+		r := d.Cloud.Requests()[0]
+		d.check(r.Header.Get("X-Idp-Id") == stage.IdentityProvider && !strings.Contains(string(r.Body), "password"),
+			"the login was %s %s with the token of %s, without user and password", r.Method, r.Path, stage.Account)
+	}
 	return nil
 }
 

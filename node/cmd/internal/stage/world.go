@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ const (
 	NodeName   = "worker-1"
 	NodeIP     = "10.20.0.11"
 	InstanceID = "a4c7e915-2b6d-4f80-93ae-5d1c8b7f0e26"
+
+	IdentityProvider = "demo-cluster"
+	Account          = "system:serviceaccount:otc-route-manager:otc-route-manager"
 )
 
 // Patience is how long anything that should come at once may take.
@@ -42,8 +46,9 @@ type World struct {
 	KubeURL  string
 	Pages    string // where the program serves its pages, without the path
 	front    *httptest.Server
-	dir      string // holds the kubeconfig
-	port     string // METRICS_PORT
+	dir      string   // holds the kubeconfig
+	port     string   // METRICS_PORT
+	login    []string // settings
 }
 
 // NewWorld returns a World whose cloud has the worker's instance and whose API
@@ -51,6 +56,7 @@ type World struct {
 func NewWorld() (*World, error) {
 	w := &World{Cloud: otctest.New(), Kube: nodetest.New(), port: freePort()}
 	w.Pages = "http://localhost:" + w.port
+	w.login = []string{"OS_DOMAIN_NAME=" + otctest.Account, "OS_USERNAME=" + otctest.User, "OS_PASSWORD=" + otctest.Password}
 	w.Cloud.AddServer(otctest.Instance{ID: InstanceID, Name: NodeName, Fixed: []string{NodeIP}})
 	w.front = httptest.NewServer(w.Cloud)
 	w.CloudURL = w.front.URL
@@ -93,12 +99,22 @@ func freePort() string {
 func (w *World) Environment(more ...string) []string {
 	return append([]string{
 		"OS_AUTH_URL=" + w.CloudURL + "/v3", "OS_REGION_NAME=eu-de",
-		"OS_DOMAIN_NAME=" + otctest.Account, "OS_PROJECT_NAME=" + otctest.Project,
-		"OS_USERNAME=" + otctest.User, "OS_PASSWORD=" + otctest.Password,
+		"OS_PROJECT_NAME=" + otctest.Project,
 		"ROUTE_TABLE_ID=" + otctest.TableID, "CLUSTER_CIDR=10.128.0.0/14",
 		"NODE_NAME=" + NodeName, "KUBECONFIG=" + w.kubeconfig(),
 		"METRICS_PORT=" + w.port, "STARTUP_JITTER=0",
-	}, more...)
+	}, slices.Concat(w.login, more)...)
+}
+
+// LogInByIDToken has the program log in with the token of a ServiceAccount, whose issuer
+// is entered in IAM, and with no password.
+func (w *World) LogInByIDToken() error {
+	const audience = "otc-route-manager"
+	issuer := otctest.NewTokenIssuer("https://kubernetes.default.svc", "RS256")
+	w.Cloud.SetIdentityProvider(IdentityProvider, otctest.IdentityProvider{Issuer: issuer.URL, ClientID: audience, Keys: issuer.KeySet(), Subject: Account})
+	file := filepath.Join(w.dir, "id-token")
+	w.login = []string{"OS_IDENTITY_PROVIDER=" + IdentityProvider, "OS_ID_TOKEN_FILE=" + file}
+	return os.WriteFile(file, []byte(issuer.Token(Account, audience, 2*time.Hour)), 0o600)
 }
 
 // Worker returns the worker's Node as it is before OVN-Kubernetes has seen it.
