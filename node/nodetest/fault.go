@@ -77,6 +77,15 @@ func (s *Server) ExpireWatches() {
 	s.notify()
 }
 
+// StallWatches makes every running watch send nothing more and never end, as a load
+// balancer does that has lost its backend. Watches that begin later are not concerned.
+func (s *Server) StallWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.stall)
+	s.stall = make(chan struct{})
+}
+
 // Mute accepts watches and sends nothing on them, until Mute(false). What happened
 // meanwhile follows then.
 func (s *Server) Mute(mute bool) {

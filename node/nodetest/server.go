@@ -43,6 +43,7 @@ type Server struct {
 	bookmarks int           // asked for by Bookmark so far
 	changed   chan struct{} // closed and replaced whenever anything above changes
 	cut       chan struct{} // closed and replaced when watches must end
+	stall     chan struct{} // closed and replaced when watches must fall silent for good
 	down      bool
 	mute      bool // send nothing on watches
 	noStream  bool // refuse watch-list
@@ -66,6 +67,7 @@ func New() *Server {
 		nodes:     map[string]*corev1.Node{},
 		changed:   make(chan struct{}),
 		cut:       make(chan struct{}),
+		stall:     make(chan struct{}),
 	}
 }
 

@@ -22,6 +22,7 @@ type watcher struct {
 	first     []watch.Event // what is there at the beginning
 	expiries  int           // calls of ExpireWatches so far, when the watch began
 	bookmarks int           // calls of Bookmark dealt with
+	stall     <-chan struct{}
 }
 
 // Bookmark sends a bookmark on every watch that allows them: nothing happened to
@@ -56,6 +57,10 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, req Request,
 		if closed(cut) { // what happened after the cut must not get out
 			panic(http.ErrAbortHandler)
 		}
+		if closed(wt.stall) {
+			<-r.Context().Done()
+			return nil
+		}
 		events, changed := wt.next()
 		if !deliver(w, out, events) {
 			return nil
@@ -65,6 +70,7 @@ func (s *Server) serveWatch(w http.ResponseWriter, r *http.Request, req Request,
 		}
 		select {
 		case <-changed:
+		case <-wt.stall:
 		case <-cut:
 		case <-r.Context().Done():
 			return nil
@@ -101,7 +107,7 @@ func closed(c <-chan struct{}) bool {
 func (s *Server) watch(opts listOptions) (*watcher, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wt := &watcher{server: s, opts: opts, seen: opts.version, expiries: s.expiries, bookmarks: s.bookmarks}
+	wt := &watcher{server: s, opts: opts, seen: opts.version, expiries: s.expiries, bookmarks: s.bookmarks, stall: s.stall}
 	if opts.initial {
 		if opts.version > s.version {
 			return nil, tooLarge(opts.version, s.version)
