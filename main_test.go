@@ -79,16 +79,21 @@ func newWorld(t *testing.T) *world {
 	t.Cleanup(front.Close)
 	w.kube.Start()
 	t.Cleanup(w.kube.Close)
-	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
-	write(t, kubeconfig, fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{name: t, context: {cluster: t}}]\n"+
-		"clusters: [{name: t, cluster: {server: %q}}]\n", w.kube.Config().Host))
 	w.env = map[string]string{
 		"OS_AUTH_URL": front.URL + "/v3", "OS_REGION_NAME": "eu-de", "OS_DOMAIN_NAME": otctest.Account,
 		"OS_PROJECT_NAME": otctest.Project, "OS_USERNAME": otctest.User, "OS_PASSWORD": otctest.Password,
 		"ROUTE_TABLE_ID": otctest.TableID, "CLUSTER_CIDR": "10.128.0.0/14", "NODE_NAME": nodeName,
-		"KUBECONFIG": kubeconfig, "METRICS_PORT": freePort(t), "STARTUP_JITTER": "0",
+		"METRICS_PORT": freePort(t), "STARTUP_JITTER": "0",
 	}
+	w.kubeconfig(w.kube.Config().Host)
 	return w
+}
+
+// kubeconfig makes the program look for the API server there.
+func (w *world) kubeconfig(server string) {
+	w.env["KUBECONFIG"] = filepath.Join(w.t.TempDir(), "kubeconfig")
+	write(w.t, w.env["KUBECONFIG"], fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: t\ncontexts: [{name: t, context: {cluster: t}}]\n"+
+		"clusters: [{name: t, cluster: {server: %q}}]\n", server))
 }
 
 func write(t *testing.T, path, content string) {
@@ -392,29 +397,58 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLogReaderGone: it does not end the program, as SIGPIPE would.
-func TestLogReaderGone(t *testing.T) {
-	w := newWorld(t)
-	program := exec.CommandContext(t.Context(), os.Args[0])
-	program.Env = []string{asProgram + "=1"}
+// process starts the program as one of its own, with more settings.
+func (w *world) process(stderr io.Writer, more ...string) *exec.Cmd {
+	program := exec.CommandContext(w.t.Context(), os.Args[0])
+	program.Env = append(more, asProgram+"=1")
 	for name, value := range w.env {
 		program.Env = append(program.Env, name+"="+value)
 	}
+	program.Stderr = stderr
+	if err := program.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	return program
+}
+
+// terminate asks a process to stop, and fails the test unless it ends well.
+func (w *world) terminate(program *exec.Cmd) {
+	if err := errors.Join(program.Process.Signal(syscall.SIGTERM), program.Wait()); err != nil {
+		w.t.Errorf("the program ended with %v", err)
+	}
+}
+
+// TestLogReaderGone: it does not end the program, as SIGPIPE would.
+func TestLogReaderGone(t *testing.T) {
+	w := newWorld(t)
 	reader, log, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	program.Stderr = log
-	if err := errors.Join(program.Start(), log.Close(), reader.Close()); err != nil {
+	program := w.process(log)
+	if err := errors.Join(log.Close(), reader.Close()); err != nil {
 		t.Fatal(err)
 	}
 	w.annotated(`{"default":["10.128.4.0/23"]}`)
 	w.await("ready", w.ready)
-	if err := program.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	if err := program.Wait(); err != nil {
-		t.Errorf("the program ended with %v", err)
+	w.terminate(program)
+}
+
+// TestAPIServerThroughProxy: what a proxy refuses is not the API server's word, and the
+// proxy is named with the two settings that decide about it.
+func TestAPIServerThroughProxy(t *testing.T) {
+	w := newWorld(t)
+	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusForbidden) }))
+	defer proxy.Close()
+	address := strings.TrimPrefix(proxy.URL, "http://")
+	w.kubeconfig("https://kube.example:6443")
+	program := w.process(&w.log, "HTTPS_PROXY=http://somebody:unspoken@"+address)
+	want := "❌ Error: cannot watch node worker-1: proxy " + address + " answers CONNECT with HTTP 403: the API server is asked through " + address +
+		", the proxy of HTTPS_PROXY: name kube.example in NO_PROXY, or check that proxy; "
+	w.await("the cause", func() bool { return strings.Contains(w.log.String(), want) })
+	w.terminate(program)
+	if strings.Contains(w.log.String(), "unspoken") {
+		t.Errorf("the proxy's password is logged:\n%s", w.log.String())
 	}
 }
 

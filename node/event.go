@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,9 +16,9 @@ import (
 const (
 	component     = "otc-route-manager" // who reports the Events
 	maxEvent      = 1000                // bytes of an Event's message; the API server takes 1024
-	eventTimeout  = 15 * time.Second    // one attempt to write an Event
+	eventTimeout  = 15 * time.Second    // the first attempt to write an Event; each further one has twice as long
 	eventPause    = 5 * time.Second     // between two attempts
-	eventAttempts = 4
+	eventAttempts = 3
 )
 
 // Events is a queue of Events about a Node.
@@ -64,7 +65,7 @@ func (q *Events) Event(warning bool, reason, message string) {
 }
 
 // WriteEvents sends queued Events until ctx ends. One that the API server does
-// not take, tried for a minute, is dropped, and that is recorded.
+// not take, tried for two minutes at most, is dropped, and that is recorded.
 func (k *Kube) WriteEvents(ctx context.Context, q *Events) {
 	for {
 		select {
@@ -72,34 +73,41 @@ func (k *Kube) WriteEvents(ctx context.Context, q *Events) {
 			return
 		case e := <-q.queue:
 			if err := k.write(ctx, e); err != nil && ctx.Err() == nil {
-				k.cannotWrite(err)
+				k.eventDropped(err)
 			}
 		}
 	}
 }
 
-// cannotWrite records that an Event is dropped. The state is the reason alone: the
+// eventDropped records that an Event is dropped. The state is the reason alone: the
 // error names the Event, so that each would be news.
-func (k *Kube) cannotWrite(err error) {
-	k.rec.record("events", string(apierrors.ReasonForError(err)), failing, "", fmt.Sprintf("could not write an Event about node %s: %v", k.name, err))
+func (k *Kube) eventDropped(err error) {
+	rights := hintEvents
+	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != "" {
+		rights = hintAdmission // a missing right is noticed before the Event is read
+	}
+	text := fmt.Sprintf("could not write an Event about node %s: %v: %s", k.name, err, k.hint(err, rights))
+	k.rec.record("events", string(apierrors.ReasonForError(err)), failing, "", text)
 }
 
 // write sends one Event, again after a failure on the way or in the API server.
 // Its name makes sure that it is there once.
 func (k *Kube) write(ctx context.Context, e *corev1.Event) (err error) {
+	timeout := eventTimeout
 	for range eventAttempts {
-		attempt, cancel := context.WithTimeout(ctx, eventTimeout)
-		err = k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).Do(attempt).Error()
+		attempt, cancel := context.WithTimeout(ctx, timeout)
+		err = fromAPIServer(k.rest.Post().Namespace(e.Namespace).Resource("events").Body(e).MaxRetries(0).Do(attempt).Error())
 		cancel()
-		if err == nil || apierrors.IsAlreadyExists(err) {
+		switch apierrors.ReasonForError(err) {
+		case metav1.StatusReasonAlreadyExists:
 			return nil
-		}
-		if code := apierrors.ReasonForError(err); code == metav1.StatusReasonForbidden || code == metav1.StatusReasonInvalid || code == metav1.StatusReasonNotFound {
+		case metav1.StatusReasonForbidden, metav1.StatusReasonInvalid, metav1.StatusReasonNotFound:
 			return err
 		}
-		if wait(ctx, eventPause) != nil {
+		if err == nil || wait(ctx, eventPause) != nil {
 			return err
 		}
+		timeout *= 2 // a slow API server is waited for
 	}
 	return err
 }

@@ -104,19 +104,32 @@ func TestLongEvent(t *testing.T) {
 // dropped, and what the API server does not take does not hold up the next for
 // ever. That it does not take them is told once, though each has another name.
 func TestEventsNotTaken(t *testing.T) {
+	// status is the API server's refusal of each Event.
+	status := func(code int, reason, message, details string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			var e corev1.Event
+			_ = json.NewDecoder(r.Body).Decode(&e)
+			text(code, "application/json", fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","reason":%q,"code":%d,"message":%q,"details":{%s}}`,
+				reason, code, strings.ReplaceAll(message, "NAME", e.Name), strings.ReplaceAll(details, "NAME", e.Name)))(w, r)
+		}
+	}
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
 		tries  int // per Event
 		told   string
 	}{
-		"over quota": {func(w http.ResponseWriter, r *http.Request) {
-			var e corev1.Event
-			_ = json.NewDecoder(r.Body).Decode(&e)
-			text(http.StatusForbidden, "application/json", `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403,"message":"events `+e.Name+` is forbidden"}`)(w, r)
-		}, 1, "is forbidden"},
-		"no such path": {page(http.StatusNotFound), 1, "the server could not find the requested resource (post events)"},
-		"no backend":   {page(http.StatusBadGateway), 4, "an error on the server"},
-		"hung up":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 4, "EOF"},
+		"no right":     {status(http.StatusForbidden, "Forbidden", "events is forbidden", `"kind":"events"`), 1, "events is forbidden: " + hintEvents},
+		"over quota":   {status(http.StatusForbidden, "Forbidden", `events "NAME" is forbidden`, `"name":"NAME","kind":"events"`), 1, "is forbidden: " + hintAdmission},
+		"invalid":      {status(http.StatusUnprocessableEntity, "Invalid", `Event "NAME" is invalid`, `"name":"NAME","kind":"Event"`), 1, "is invalid: " + hintServer},
+		"no namespace": {status(http.StatusNotFound, "NotFound", `namespaces "default" not found`, `"name":"default","kind":"namespaces"`), 1, `namespaces "default" not found: ` + hintWay},
+		"asked to wait": {func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "300")
+			status(http.StatusTooManyRequests, "TooManyRequests", "try again later", "")(w, r)
+		}, 3, "try again later: " + hintServer},
+		"a page's 403": {page(http.StatusForbidden), 3, "HTTP 403 without a Status, so not from the API server: " + hintWay},
+		"a page's 404": {page(http.StatusNotFound), 3, "HTTP 404 without a Status, so not from the API server: " + hintWay},
+		"no backend":   {page(http.StatusBadGateway), 3, "HTTP 502 without a Status, so not from the API server: " + hintWay},
+		"hung up":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 3, "EOF: " + hintWay},
 	} {
 		t.Run(name, func(t *testing.T) {
 			look(t, nil, func(t *testing.T, l *lookout) {
@@ -140,7 +153,7 @@ func TestEventsNotTaken(t *testing.T) {
 				if tries != kept*tt.tries {
 					t.Errorf("%d tries for %d Events, want %d each", tries, kept, tt.tries)
 				}
-				if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error could not write an Event about node worker-1: ") || !strings.Contains(told[0], tt.told) {
+				if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error could not write an Event about node worker-1: ") || !strings.HasSuffix(told[0], tt.told) {
 					t.Errorf("told %q, want once %q", told, tt.told)
 				}
 				l.wire.say(nil)
@@ -149,6 +162,28 @@ func TestEventsNotTaken(t *testing.T) {
 			}, worker("worker-1", "a"))
 		})
 	}
+}
+
+// A slow API server gets each Event all the same.
+func TestEventSlowlyTaken(t *testing.T) {
+	look(t, nil, func(t *testing.T, l *lookout) {
+		l.until("a")
+		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				time.Sleep(40 * time.Second)
+			}
+			if r.Context().Err() == nil {
+				l.ServeHTTP(w, r)
+			}
+		})
+		l.Event(false, "RouteConfirmed", "late")
+		l.writes()
+		l.pass(10 * time.Minute)
+		l.wrote("late")
+		if told := l.told.texts(); len(told) > 0 {
+			t.Errorf("told %q", told)
+		}
+	}, worker("worker-1", "a"))
 }
 
 // An Event whose answer is lost is written once, and that it is there already is

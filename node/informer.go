@@ -24,8 +24,11 @@ const (
 	firstPause   = 2 * time.Second  // after a connection has ended, at least half of it
 	longestPause = 7 * time.Second  // after several that did not live long
 	longLife     = 30 * time.Second // of a connection; the first pause counts again
-	dialTimeout  = 5 * time.Second  // lost packets are sent again after 1 and 3 s, then after 7
-	readTimeout  = 15 * time.Second // from the request to the Node
+	shortestRead = 15 * time.Second // from the request to the Node, with name look-up and connection
+	longestRead  = time.Minute      // doubled to this while there is no answer: a slow API server is reached
+	overdue      = 10 * time.Second // after a watch should have ended
+
+	connectTimeout = 5 * time.Second // to an address; lost packets are sent again after 1 and 3 s, then after 7
 )
 
 // Watch gives observe the Node, and every change of it, until ctx ends; nil means
@@ -37,10 +40,18 @@ const (
 // knows: after an outage it waits for up to a minute once it has learned that this
 // is too old, and for ever if etcd was restored and never had it.
 func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) {
-	h := &handler{observe: observe}
+	h := &handler{observe: observe, isOwn: k.isOwn}
+	limit := shortestRead
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		begin := time.Now()
-		if err := k.follow(ctx, h); err != nil && ctx.Err() == nil {
+		err := k.follow(ctx, h, limit)
+		switch {
+		case err == nil:
+			limit = shortestRead
+		case errors.Is(err, errSilent):
+			limit = min(2*limit, longestRead)
+		}
+		if err != nil && ctx.Err() == nil {
 			k.watchFailed(err)
 		}
 		if time.Since(begin) >= longLife {
@@ -54,13 +65,15 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) {
 
 // Why a connection ended that had not delivered.
 var (
-	errSilent = errors.New("no answer within " + readTimeout.String())
-	errClosed = errors.New("the watch was closed before it had begun")
+	errSilent  = errors.New("no answer")
+	errClosed  = errors.New("the watch was closed before it had begun")
+	errOverdue = errors.New("the watch has not ended when it should have")
+	errOthers  = errors.New("the answer is about other Nodes only")
 )
 
-// follow runs one informer until its connection or ctx ends. The error is why the
-// watch did not come to stand.
-func (k *Kube) follow(ctx context.Context, h *handler) error {
+// follow runs one informer until its connection or ctx ends. The error is why no
+// watch was established within the limit.
+func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	k.lastTransportError.Store(nil)
@@ -73,7 +86,7 @@ func (k *Kube) follow(ctx context.Context, h *handler) error {
 		return err
 	}
 	established := make(chan bool)
-	go func() { established <- k.await(ctx, end, accepted, registration.HasSyncedChecker().Done(), h) }()
+	go func() { established <- k.await(ctx, end, accepted, registration.HasSyncedChecker().Done(), h, limit) }()
 	informer.RunWithContext(ctx) // until ctx ends
 	if <-established {
 		return nil
@@ -84,10 +97,10 @@ func (k *Kube) follow(ctx context.Context, h *handler) error {
 	return context.Cause(ctx)
 }
 
-// await reports whether the watch comes to stand: accepted, and what it begins with
-// delivered, in whatever order. It ends what takes too long.
-func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted, delivered <-chan struct{}, h *handler) bool {
-	late := time.AfterFunc(readTimeout, func() { end(errSilent) })
+// await reports whether the watch is established within the limit: accepted, and what
+// it begins with delivered, in whatever order.
+func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted, delivered <-chan struct{}, h *handler, limit time.Duration) bool {
+	late := time.AfterFunc(limit, func() { end(fmt.Errorf("%w within %v", errSilent, limit)) })
 	defer late.Stop()
 	for _, c := range []<-chan struct{}{accepted, delivered} {
 		select {
@@ -96,7 +109,10 @@ func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted,
 			return false
 		}
 	}
-	h.initialListDone()
+	if err := h.initialListDone(); err != nil {
+		end(err)
+		return false
+	}
 	k.watchEstablished()
 	return true
 }
@@ -128,19 +144,31 @@ func (k *Kube) listWatch(accepted chan<- struct{}, end context.CancelCauseFunc) 
 				return nil, errClosed // client-go waits after some others
 			}
 			close(accepted)
-			return endingWatch{w, end}, nil
+			return endingWatch{w, end, endLater(o, end)}, nil
 		},
 	}
+}
+
+// endLater ends a watch that outlives what it was asked to live: a load balancer may
+// answer for an API server that it has lost.
+func endLater(o metav1.ListOptions, end context.CancelCauseFunc) *time.Timer {
+	var life time.Duration
+	if o.TimeoutSeconds != nil { // client-go always asks for 5 to 10 minutes
+		life = time.Duration(*o.TimeoutSeconds) * time.Second
+	}
+	return time.AfterFunc(life+overdue, func() { end(errOverdue) })
 }
 
 // An endingWatch is a watch that ends the informer when it is over.
 type endingWatch struct {
 	watch.Interface
-	end context.CancelCauseFunc
+	end     context.CancelCauseFunc
+	overdue *time.Timer
 }
 
 // Stop is called by the informer when it has seen the end of the watch.
 func (w endingWatch) Stop() {
+	w.overdue.Stop()
 	w.Interface.Stop()
 	w.end(errClosed)
 }
@@ -148,14 +176,16 @@ func (w endingWatch) Stop() {
 // A handler takes the events of one informer after the other for observe.
 type handler struct {
 	observe func(*Facts)
+	isOwn   func(name string) bool // of the one Node; what is about others is not observed
 
 	mu     sync.Mutex // a Node that is not there makes no event, and one that comes now must come last
 	seen   bool       // the Node or its end, since the present informer began
+	others bool       // other Nodes, since then
 	absent bool       // what was observed last is that there is no such Node
 }
 
 func (h *handler) OnAdd(object any, _ bool) {
-	if n, ok := object.(*corev1.Node); ok {
+	if n, ok := object.(*corev1.Node); ok && h.own(n.Name) {
 		facts := FactsOf(n)
 		h.deliver(&facts)
 	}
@@ -163,7 +193,20 @@ func (h *handler) OnAdd(object any, _ bool) {
 
 func (h *handler) OnUpdate(_, now any) { h.OnAdd(now, false) }
 
-func (h *handler) OnDelete(any) { h.deliver(nil) } // the tombstone holds nothing we need
+// OnDelete may get a tombstone, which holds nothing that we need but the name.
+func (h *handler) OnDelete(object any) {
+	if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil && h.own(name) {
+		h.deliver(nil)
+	}
+}
+
+func (h *handler) own(name string) bool {
+	own := h.isOwn(name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.others = h.others || !own
+	return own
+}
 
 func (h *handler) deliver(f *Facts) {
 	h.mu.Lock()
@@ -176,17 +219,23 @@ func (h *handler) deliver(f *Facts) {
 func (h *handler) reset() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen = false
+	h.seen, h.others = false, false
 }
 
-// initialListDone is called when all that the informer read at first has been observed.
-func (h *handler) initialListDone() {
+// initialListDone is called when all that the informer read at first has been
+// observed. An empty answer says that there is no such Node; one about others does
+// not, and is an error.
+func (h *handler) initialListDone() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.seen && !h.absent {
+	switch {
+	case !h.seen && h.others:
+		return errOthers
+	case !h.seen && !h.absent:
 		h.absent = true
 		h.observe(nil)
 	}
+	return nil
 }
 
 // WatchProblem says why the Node cannot be watched, and what to do about that; both are
@@ -208,20 +257,26 @@ func (k *Kube) watchEstablished() {
 	}
 }
 
-// watchFailed records a watch that did not begin.
+// watchFailed records a watch that was not established.
 func (k *Kube) watchFailed(err error) {
-	reason := apierrors.ReasonForError(err)
-	t := watchProblem{fmt.Sprintf("cannot watch node %s: %v", k.name, err), "wait; if it lasts, look at the API server's pods and its log"}
-	switch reason {
-	case metav1.StatusReasonForbidden:
-		t.hint = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
-	case metav1.StatusReasonUnauthorized:
-		t.hint = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
-	case metav1.StatusReasonUnknown, metav1.StatusReasonNotFound:
-		t.hint = "check the API server and the way to it"
+	err = fromAPIServer(err)
+	p := watchProblem{fmt.Sprintf("cannot watch node %s: %v", k.name, err), k.hint(err, hintWatch)}
+	if errors.Is(err, errOthers) {
+		p.hint = hintOthers
 	}
-	k.problem.Store(&t)
-	k.rec.record("watch", string(reason), failing, "", t.text+": "+t.hint+"; tried again within a minute, routes stay as they are")
+	k.problem.Store(&p)
+	key := string(apierrors.ReasonForError(err))
+	k.rec.record("watch", key, failing, "", p.text+": "+p.hint+"; retrying within a minute; routes are unchanged")
+}
+
+// isOwn reports whether name is that of the watched Node. That an answer is about
+// another one is recorded.
+func (k *Kube) isOwn(name string) bool {
+	if name == k.name {
+		return true
+	}
+	k.rec.record("other nodes", "seen", warning, "", fmt.Sprintf("the API server's answer about node %s is about node %s, too, which is ignored: %s", k.name, name, hintOthers))
+	return false
 }
 
 // trim drops what is never read before a Node is stored.

@@ -122,6 +122,11 @@ func interruptions() map[string]func(l *lookout, meanwhile func()) {
 			l.pass(80 * time.Second)
 			l.wire.say(nil)
 		},
+		"silent, pings answered": func(l *lookout, meanwhile func()) {
+			l.StallWatches()
+			meanwhile()
+			l.pass(10 * time.Minute) // the longest that a watch asks for
+		},
 		"restored from a snapshot": func(l *lookout, meanwhile func()) {
 			restore := l.Snapshot()
 			for range 50 {
@@ -178,7 +183,7 @@ func TestWatchInterrupted(t *testing.T) {
 						l.pass(0)
 						l.until("later")
 						if text, hint := l.kube.WatchProblem(); text != "" || hint != "" {
-							t.Errorf("trouble %q, %q after its end", text, hint)
+							t.Errorf("problem %q, %q after its end", text, hint)
 						}
 						l.reads()
 					}, worker("worker-1", "a"))
@@ -213,7 +218,7 @@ func TestNodeExists(t *testing.T) {
 		"no backend":                {func(l *lookout) { l.wire.say(page(http.StatusServiceUnavailable)) }, "false error"},
 		"forbidden":                 {func(l *lookout) { l.Forbid("get") }, "false error"},
 		"nobody listens":            {func(l *lookout) { l.wire.set(nobodyListens()) }, "false error"},
-		"silent":                    {func(l *lookout) { l.wire.say(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) }, "false error"},
+		"silent":                    {func(l *lookout) { l.wire.say(silent) }, "false error"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			look(t, tt.prepare, func(t *testing.T, l *lookout) {

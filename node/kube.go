@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -16,10 +16,15 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+// maxAnswer bounds an answer that is no watch; a Node has 2 MB at most (etcd's limit).
+const maxAnswer = 4 << 20
+
 // Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
 // and Events about it.
 type Kube struct {
 	rest               *rest.RESTClient
+	transport          *http.Transport // that rest sends with; nil: unknown
+	ownProxy           bool            // KUBECONFIG names a proxy
 	name               string
 	rec                *Recorder
 	problem            atomic.Pointer[watchProblem] // nil: none
@@ -39,15 +44,18 @@ func NewKube(cfg *rest.Config, nodeName string, rec *Recorder) (*Kube, error) {
 	cfg.ContentType = runtime.ContentTypeJSON
 	cfg.NegotiatedSerializer = codecs.WithoutConversion()
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext
+		cfg.Dial = newDialer().dial
 	}
 	if rec == nil {
 		rec = NewRecorder(nil, nil)
 	}
-	k := &Kube{name: nodeName, rec: rec}
+	k := &Kube{name: nodeName, rec: rec, ownProxy: cfg.Proxy != nil}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return errorRecorder{next, k} })
 	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("Kubernetes client: %w", err)
+	}
+	if k.transport = transportOf(k.rest.Client.Transport); k.transport != nil {
+		prepare(k.transport)
 	}
 	return k, nil
 }
@@ -69,8 +77,14 @@ type errorRecorder struct {
 
 func (e errorRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := e.RoundTripper.RoundTrip(r)
-	if err != nil && r.Context().Err() == nil {
+	switch {
+	case err != nil && r.Context().Err() == nil:
 		e.kube.lastTransportError.Store(&err)
+	case err == nil && (resp.StatusCode != http.StatusOK || !r.URL.Query().Has("watch")):
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(resp.Body, maxAnswer), resp.Body} // client-go reads all of it into memory
 	}
 	return resp, err
 }
@@ -83,7 +97,7 @@ func (e errorRecorder) WrappedRoundTripper() http.RoundTripper { return e.RoundT
 // says that this Node is not there, not some load balancer that a page is not.
 func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
 	var n corev1.Node
-	err := k.rest.Get().Resource("nodes").Name(name).Do(ctx).Into(&n)
+	err := fromAPIServer(k.rest.Get().Resource("nodes").Name(name).MaxRetries(0).Do(ctx).Into(&n))
 	if apierrors.IsNotFound(err) && !aboutNode(err, name) {
 		err = fmt.Errorf("404, but not from the API server about node %s: %v", name, err)
 	}
@@ -93,7 +107,7 @@ func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
 // aboutNode reports whether err came as a Status that names this Node.
 func aboutNode(err error, name string) bool {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
-	if !ok || apierrors.IsUnexpectedServerError(err) { // client-go's own guess
+	if !ok {
 		return false
 	}
 	d := status.Status().Details

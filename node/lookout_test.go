@@ -44,13 +44,14 @@ func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout),
 		for _, n := range nodes {
 			l.Put(n)
 		}
+		l.wire.dialer = dialer{func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }, l.wire.dial}
 		if prepare != nil {
 			prepare(l)
 		}
 		server := &http.Server{Handler: l.wire.front(l.Server)}
 		go func() { _ = server.Serve(l.wire) }()
 		// QPS: no limit, a test asks more than a Node does.
-		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dial, QPS: -1}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
+		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dialer.dial, QPS: -1}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,6 +167,9 @@ type pipes struct {
 	dials  []time.Time      // when
 	refuse error            // what dialing comes to; nil: a connection
 	answer http.HandlerFunc // what answers in the server's place; nil: nothing does
+
+	delay  time.Duration // before each answer
+	dialer dialer        // in front of dial
 }
 
 func (p *pipes) Accept() (net.Conn, error) {
@@ -220,6 +224,7 @@ func (p *pipes) front(server http.Handler) http.HandlerFunc {
 		p.mu.Lock()
 		answer := p.answer
 		p.mu.Unlock()
+		_ = wait(r.Context(), p.delay)
 		if answer != nil {
 			answer(w, r)
 			return
@@ -233,6 +238,18 @@ func (p *pipes) dialed() []time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.dials)
+}
+
+// silent does not answer.
+func silent(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
+// unselected answers as a proxy does that drops the query's field selector.
+func (l *lookout) unselected(w http.ResponseWriter, r *http.Request) {
+	r = r.Clone(r.Context())
+	query := r.URL.Query()
+	query.Del("fieldSelector")
+	r.URL.RawQuery = query.Encode()
+	l.ServeHTTP(w, r)
 }
 
 // page answers as a load balancer does that has no backend.

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"os"
@@ -12,7 +14,7 @@ import (
 )
 
 const (
-	watchFails = "error cannot watch node worker-1: dial tcp 192.0.2.7:443: connect: connection refused: check the API server and the way to it; tried again within a minute, routes stay as they are"
+	watchFails = "error cannot watch node worker-1: dial tcp 192.0.2.7:443: connect: connection refused: check the API server and the way to it; retrying within a minute; routes are unchanged"
 	watchAgain = "info watching node worker-1 again"
 )
 
@@ -28,8 +30,8 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 		for range 2 {
 			l.wire.set(nobodyListens())
 			l.pass(10 * time.Minute)
-			if text, hint := l.kube.WatchProblem(); text+": "+hint+"; tried again within a minute, routes stay as they are" != watchFails[len("error "):] {
-				t.Errorf("trouble %q, %q", text, hint)
+			if text, hint := l.kube.WatchProblem(); text+": "+hint+"; retrying within a minute; routes are unchanged" != watchFails[len("error "):] {
+				t.Errorf("problem %q, %q", text, hint)
 			}
 			l.Mute(true)
 			l.wire.set(nil)
@@ -56,6 +58,8 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 // least of all that there is no Node.
 func TestWatchProblem(t *testing.T) {
 	const way, server = "check the API server and the way to it", "wait; if it lasts, look at the API server's pods and its log"
+	const notFromIt = " without a Status, so not from the API server"
+	isWarning := func(line string) bool { return strings.HasPrefix(line, "warning ") }
 	for name, tt := range map[string]struct {
 		prepare    func(*lookout)
 		text, hint string
@@ -63,33 +67,41 @@ func TestWatchProblem(t *testing.T) {
 		"nobody listens":   {func(l *lookout) { l.wire.set(nobodyListens()) }, "dial tcp 192.0.2.7:443: connect: connection refused", way},
 		"a closed way":     {func(l *lookout) { l.wire.set(&net.OpError{Op: "dial", Net: "tcp", Err: os.ErrDeadlineExceeded}) }, "dial tcp: i/o timeout", way},
 		"hung up":          {func(l *lookout) { l.wire.say(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }) }, "EOF", way},
-		"silent":           {func(l *lookout) { l.wire.say(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }) }, "no answer within 15s", way},
-		"silent after 200": {func(l *lookout) { l.Mute(true) }, "no answer within 15s", way},
+		"silent":           {func(l *lookout) { l.wire.say(silent) }, "no answer within 1m0s", way},
+		"silent after 200": {func(l *lookout) { l.Mute(true) }, "no answer within 1m0s", way},
 		"closed after 200": {func(l *lookout) { l.wire.say(text(http.StatusOK, "application/json", "")) }, "the watch was closed before it had begun", way},
-		"no backend":       {func(l *lookout) { l.wire.say(page(http.StatusNotFound)) }, "the server could not find the requested resource (get nodes)", way},
-		"no good backend":  {func(l *lookout) { l.wire.say(page(http.StatusServiceUnavailable)) }, "the server is currently unable to handle the request (get nodes)", server},
+		"no backend":       {func(l *lookout) { l.wire.say(page(http.StatusNotFound)) }, "HTTP 404" + notFromIt, way},
+		"no good backend":  {func(l *lookout) { l.wire.say(page(http.StatusServiceUnavailable)) }, "HTTP 503" + notFromIt, way},
+		"a page's 401":     {func(l *lookout) { l.wire.say(page(http.StatusUnauthorized)) }, "HTTP 401" + notFromIt, way},
+		"a page's 403":     {func(l *lookout) { l.wire.say(page(http.StatusForbidden)) }, "HTTP 403" + notFromIt, way},
+		"a bare 403":       {func(l *lookout) { l.wire.say(text(http.StatusForbidden, "", "")) }, "HTTP 403" + notFromIt, way},
+		"JSON's 403":       {func(l *lookout) { l.wire.say(text(http.StatusForbidden, "application/json", `{"message":"denied"}`)) }, "HTTP 403" + notFromIt, way},
 		"starting":         {func(l *lookout) { l.Down(true) }, "the API server is down", server},
 		"forbidden": {func(l *lookout) { l.Forbid("list", "watch") }, `nodes is forbidden: User "system:serviceaccount:otc-route-manager:otc-route-manager" cannot watch resource "nodes" in API group "" at the cluster scope`,
 			"the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"},
-		"token refused": {func(l *lookout) { l.wire.say(text(http.StatusUnauthorized, "text/plain", "no")) }, "the server has asked for the client to provide credentials (get nodes)",
-			"the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"},
+		"token refused": {func(l *lookout) {
+			l.wire.say(text(http.StatusUnauthorized, "application/json", `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`))
+		}, "Unauthorized", "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"},
+		"another certificate": {func(l *lookout) { l.wire.set(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}) }, "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+			"whoever answers there is not this API server, or its authority has changed: the pod's ca.crt is read again within 5 minutes, see KUBECONFIG otherwise"},
+		"others' Nodes": {func(l *lookout) { l.Delete("worker-1"); l.Put(worker("worker-10", "b")); l.wire.say(l.unselected) }, "the answer is about other Nodes only", hintOthers},
 	} {
 		t.Run(name, func(t *testing.T) {
 			look(t, tt.prepare, func(t *testing.T, l *lookout) {
 				l.pass(20 * time.Minute)
 				l.nothing()
 				if text, hint := l.kube.WatchProblem(); text != "cannot watch node worker-1: "+tt.text || hint != tt.hint {
-					t.Errorf("trouble %q, %q", text, hint)
+					t.Errorf("problem %q, %q", text, hint)
 				}
-				want := "error cannot watch node worker-1: " + tt.text + ": " + tt.hint + "; tried again within a minute, routes stay as they are"
-				if got := l.told.texts(); !slices.Equal(got, []string{want}) {
+				want := "error cannot watch node worker-1: " + strings.Replace(tt.text, "1m0s", "15s", 1) + ": " + tt.hint + "; retrying within a minute; routes are unchanged"
+				if got := slices.DeleteFunc(l.told.texts(), isWarning); !slices.Equal(got, []string{want}) {
 					t.Errorf("told %q, want %q", got, want)
 				}
 				l.wire.set(nil)
-				l.wire.say(text(http.StatusConflict, "text/plain", "")) // another trouble takes its place
+				l.wire.say(text(http.StatusConflict, "text/plain", "")) // another problem takes its place
 				l.pass(time.Minute)
-				if text, _ := l.kube.WatchProblem(); !strings.Contains(text, "reported a conflict") {
-					t.Errorf("trouble %q", text)
+				if text, _ := l.kube.WatchProblem(); !strings.Contains(text, "HTTP 409") {
+					t.Errorf("problem %q", text)
 				}
 			}, worker("worker-1", "a"))
 		})
@@ -110,7 +122,7 @@ func TestWatchNotAccepted(t *testing.T) {
 	}, func(t *testing.T, l *lookout) {
 		l.until("a")
 		l.pass(20 * time.Minute)
-		if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error cannot watch node worker-1: an error on the server") {
+		if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error cannot watch node worker-1: HTTP 502 without a Status") {
 			t.Errorf("told %q", told)
 		}
 		l.Annotate("worker-1", SubnetsAnnotation, "b")

@@ -1,0 +1,142 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+const (
+	hintWay       = "check the API server and the way to it"
+	hintServer    = "wait; if it lasts, look at the API server's pods and its log"
+	hintWatch     = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
+	hintEvents    = "the ServiceAccount needs create on events in namespace default (manifests.yaml)"
+	hintAdmission = "a quota, policy or webhook of the cluster refuses it"
+	hintOthers    = "something on the way to the API server drops the field selector, or answers from a cache"
+	hintToken     = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
+)
+
+// fromAPIServer returns what the API server itself has said as it is. An answer
+// without a Status body was made on the way to it, whatever its HTTP status:
+// client-go guesses a reason from that, which the error returned here has not.
+func fromAPIServer(err error) error {
+	status, ok := errors.AsType[*apierrors.StatusError](err)
+	if !ok || !apierrors.IsUnexpectedServerError(err) {
+		return err
+	}
+	return fmt.Errorf("HTTP %d without a Status, so not from the API server", status.ErrStatus.Code)
+}
+
+// hint returns what to do about err, which fromAPIServer has returned. Rights are
+// what a 403 of the API server asks for.
+func (k *Kube) hint(err error, rights string) string {
+	if _, ok := errors.AsType[*apierrors.StatusError](err); !ok {
+		return k.hintOnTheWay(err)
+	}
+	switch apierrors.ReasonForError(err) {
+	case metav1.StatusReasonForbidden:
+		return rights
+	case metav1.StatusReasonUnauthorized:
+		return hintToken
+	case metav1.StatusReasonUnknown, metav1.StatusReasonNotFound:
+		return hintWay
+	}
+	return hintServer
+}
+
+// hintOnTheWay returns what to do about an error that does not come from the API
+// server.
+func (k *Kube) hintOnTheWay(err error) string {
+	if proxy := k.proxy(); proxy != "" {
+		return proxy
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "whoever answers there is not this API server, or its authority has changed: the pod's ca.crt is read again within 5 minutes, see KUBECONFIG otherwise"
+	}
+	return hintWay
+}
+
+// proxy says which proxy the API server is asked through; "" if none.
+func (k *Kube) proxy() string {
+	if k.transport == nil || k.transport.Proxy == nil {
+		return ""
+	}
+	api := k.rest.Get().URL()
+	proxy, err := k.transport.Proxy(&http.Request{URL: api})
+	switch {
+	case err != nil || proxy == nil:
+		return ""
+	case k.ownProxy:
+		return "the API server is asked through " + proxy.Host + ", the proxy-url of KUBECONFIG: check it"
+	}
+	return "the API server is asked through " + proxy.Host + ", the proxy of HTTPS_PROXY: name " + api.Hostname() + " in NO_PROXY, or check that proxy"
+}
+
+// transportOf returns what client-go sends with; nil if that is unknown.
+func transportOf(rt http.RoundTripper) *http.Transport {
+	for {
+		if t, ok := rt.(*http.Transport); ok {
+			return t
+		}
+		wrapper, ok := rt.(utilnet.RoundTripperWrapper)
+		if !ok {
+			return nil
+		}
+		rt = wrapper.WrappedRoundTripper()
+	}
+}
+
+// prepare removes a limit of 10 s from the TLS handshake: the request's own bounds
+// it. An abandoned handshake ends when the longest request would have.
+func prepare(t *http.Transport) {
+	t.TLSHandshakeTimeout = longestRead
+	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode == http.StatusOK {
+			return nil
+		}
+		return fmt.Errorf("proxy %s answers CONNECT with HTTP %d", proxy.Host, resp.StatusCode)
+	}
+}
+
+// A dialer connects to the API server or to a proxy.
+type dialer struct {
+	lookup  func(ctx context.Context, host string) (addresses []string, err error)
+	connect func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+func newDialer() dialer {
+	return dialer{net.DefaultResolver.LookupHost, (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext}
+}
+
+// dial tries one address after the other. The limit for each is none for the name
+// look-up: the resolver needs 5 s for each dead name server.
+func (d dialer) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, longestRead) // package http does not end a dial that nobody waits for
+	defer cancel()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := d.lookup(ctx, host)
+	for _, a := range addresses {
+		if conn, err = d.connectTo(ctx, network, net.JoinHostPort(a, port)); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
+
+func (d dialer) connectTo(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	return d.connect(ctx, network, address)
+}

@@ -1,0 +1,212 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"otc-route-manager/node/nodetest"
+)
+
+// TestSlowAPIServer: however long the way to the API server and its answer take, up to
+// a minute, it is reached.
+func TestSlowAPIServer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		within  time.Duration
+		prepare func(*lookout)
+	}{
+		"answers after 16 s": {46 * time.Second, func(l *lookout) { l.wire.delay = 16 * time.Second }},
+		"answers after 50 s": {2 * time.Minute, func(l *lookout) { l.wire.delay = 50 * time.Second }},
+		"two dead name servers": {10 * time.Second, func(l *lookout) {
+			l.wire.dialer.lookup = func(ctx context.Context, host string) ([]string, error) {
+				return []string{host}, wait(ctx, 10*time.Second)
+			}
+		}},
+		"dead name servers, three search domains": {2 * time.Minute, func(l *lookout) {
+			l.wire.dialer.lookup = func(ctx context.Context, host string) ([]string, error) {
+				return []string{host}, wait(ctx, 40*time.Second)
+			}
+		}},
+		"three dead addresses": {40 * time.Second, func(l *lookout) {
+			l.wire.dialer.lookup = func(context.Context, string) ([]string, error) { return []string{"dead", "dead", "dead", "alive"}, nil }
+			l.wire.dialer.connect = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address != "alive:80" {
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+				return l.wire.dial(ctx, network, address)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			look(t, tt.prepare, func(t *testing.T, l *lookout) {
+				start := time.Now()
+				l.until("a")
+				if took := time.Since(start); took > tt.within {
+					t.Errorf("seen after %v", took)
+				}
+				l.pass(0)
+				if text, _ := l.kube.WatchProblem(); text != "" {
+					t.Errorf("problem %q", text)
+				}
+				l.stop()
+				l.pass(longestRead) // for dials that nobody waits for any more
+			}, worker("worker-1", "a"))
+		})
+	}
+}
+
+// A slowTLS is a listener where the other side waits for its first byte.
+type slowTLS struct {
+	net.Listener
+	delay  time.Duration
+	config *tls.Config
+}
+
+func (s slowTLS) Accept() (net.Conn, error) {
+	conn, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return tls.Server(slowConn{conn, s.delay}, s.config), nil
+}
+
+type slowConn struct {
+	net.Conn
+	delay time.Duration
+}
+
+func (c slowConn) Write(p []byte) (int, error) {
+	time.Sleep(c.delay)
+	return c.Conn.Write(p)
+}
+
+// TestSlowHandshake: the limit of a request bounds the TLS handshake, and none below it.
+func TestSlowHandshake(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	config := &tls.Config{Certificates: certified.TLS.Certificates}
+	certified.Close()
+	synctest.Test(t, func(t *testing.T) {
+		wire := &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}
+		server := &http.Server{Handler: page(http.StatusTeapot), ErrorLog: log.New(io.Discard, "", 0)}
+		go func() { _ = server.Serve(slowTLS{wire, 12 * time.Second, config}) }()
+		kube, err := NewKube(&rest.Config{Host: "https://kube.test", Dial: wire.dial, TLSClientConfig: rest.TLSClientConfig{Insecure: true}}, "worker-1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := kube.Get(t.Context(), "worker-1"); err == nil || !strings.Contains(err.Error(), "HTTP 418") {
+			t.Errorf("got %v, want an answer", err)
+		}
+		kube.transport.CloseIdleConnections()
+		_ = server.Close()
+		time.Sleep(time.Minute) // the other side is slow to part, too
+	})
+}
+
+// TestSilenceIsShortAgain: what a slow API server was given it is not given for ever.
+func TestSilenceIsShortAgain(t *testing.T) {
+	look(t, func(l *lookout) { l.wire.say(silent) }, func(t *testing.T, l *lookout) {
+		l.pass(20 * time.Minute)
+		l.wire.say(nil)
+		l.wire.set(nil)
+		l.until("a")
+		l.wire.say(silent)
+		l.wire.set(nil)
+		l.pass(shortestRead + longestPause)
+		if text, _ := l.kube.WatchProblem(); !strings.HasSuffix(text, "no answer within 15s") {
+			t.Errorf("problem %q", text)
+		}
+	}, worker("worker-1", "a"))
+}
+
+// TestOthersNodes: without the field selector on the way, nothing about another Node is
+// observed, and least of all that this one is gone. It is recorded once.
+func TestOthersNodes(t *testing.T) {
+	for _, lists := range []bool{false, true} {
+		look(t, func(l *lookout) { l.RefuseWatchList(lists); l.wire.say(l.unselected) }, func(t *testing.T, l *lookout) {
+			l.until("a")
+			l.pass(time.Minute)
+			l.Annotate("worker-10", SubnetsAnnotation, "other still")
+			l.Delete("worker-10")
+			l.Put(worker("worker-11", "other"))
+			l.nothing()
+			l.Annotate("worker-1", SubnetsAnnotation, "b")
+			l.until("b")
+			l.Delete("worker-1")
+			l.gone()
+			const want = "warning the API server's answer about node worker-1 is about node worker-10, too, which is ignored: " + hintOthers
+			if got := l.told.texts(); !slices.Equal(got, []string{want}) {
+				t.Errorf("logged %q, want %q", got, want)
+			}
+		}, worker("worker-1", "a"), worker("worker-10", "other"))
+	}
+}
+
+// TestEndlessAnswer: no answer fills the memory.
+func TestEndlessAnswer(t *testing.T) {
+	look(t, nil, func(t *testing.T, l *lookout) {
+		l.until("a")
+		for _, status := range []int{http.StatusOK, http.StatusBadGateway} {
+			sent := 0
+			l.wire.say(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(status)
+				for n, err := 0, error(nil); err == nil && sent < 4*maxAnswer; sent += n {
+					n, err = io.WriteString(w, strings.Repeat("<p>", 10000))
+				}
+			})
+			if _, err := l.kube.Get(t.Context(), "worker-1"); err == nil || sent > 2*maxAnswer {
+				t.Errorf("%d: %d bytes taken, error %v", status, sent, err)
+			}
+		}
+	}, worker("worker-1", "a"))
+}
+
+// TestAnswerAsksToWait: it is reported as it is, and at once.
+func TestAnswerAsksToWait(t *testing.T) {
+	look(t, func(l *lookout) {
+		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Retry-After", "300")
+			page(http.StatusServiceUnavailable)(w, r)
+		})
+	}, func(t *testing.T, l *lookout) {
+		start := time.Now()
+		if _, err := l.kube.Get(t.Context(), "worker-1"); err == nil || !strings.Contains(err.Error(), "HTTP 503") || time.Since(start) > 0 {
+			t.Errorf("after %v: %v", time.Since(start), err)
+		}
+	}, worker("worker-1", "a"))
+}
+
+// TestProxyOfKubeconfig: a refused CONNECT is the proxy's word.
+func TestProxyOfKubeconfig(t *testing.T) {
+	server := nodetest.New()
+	server.Start()
+	t.Cleanup(server.Close)
+	cfg := server.Config() // as a proxy it serves no CONNECT
+	proxy, err := url.Parse(cfg.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kube, err := NewKube(&rest.Config{Host: "https://kube.example:6443", Proxy: http.ProxyURL(proxy)}, "worker-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = kube.Get(t.Context(), "worker-1")
+	if err == nil || !strings.HasSuffix(err.Error(), "proxy "+proxy.Host+" answers CONNECT with HTTP 404") {
+		t.Errorf("got %v", err)
+	}
+	if got, want := kube.hint(err, ""), "the API server is asked through "+proxy.Host+", the proxy-url of KUBECONFIG: check it"; got != want {
+		t.Errorf("hint %q, want %q", got, want)
+	}
+}
