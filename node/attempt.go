@@ -15,81 +15,106 @@ import (
 const (
 	maxPauses    = 3 // waits of one pass for a table to show what was sent, or for another writer: 1, 2 and 4 seconds
 	maxThrottled = 2 // waits of one pass for a cloud that throttles PUTs; then it takes a new pass as after any other failure
+	maxTooOld    = 2 // reads of one pass that are too old to write on when they come
 )
 
-// errUnconfirmed is a change that was accepted and cannot be seen.
-var errUnconfirmed = errors.New("the change was accepted, but the route table does not show it: wait; if it lasts, somebody else changes it back")
+// Errors of a pass.
+var (
+	errUnconfirmed = errors.New("the change was accepted, but the route table does not show it: wait; if it persists, another client reverts it")
+	errSlow        = errors.New("the route table takes longer than 10s to answer, so nothing is written: it may have changed by then")
+)
 
-// A step is what a pass over one table does next: one of its fields is set, or
-// none, which means to read the table.
+// An action is what a pass over a table does next.
+type action int
+
+const (
+	stepRead  action = iota // the table
+	stepPut                 // the step's changes
+	stepPause               // for the step's time, then read
+	stepDone
+	stepFail // with the step's error
+)
+
+// A step is one action of a pass.
 type step struct {
-	put  otc.Changes   // send this
-	wait time.Duration // and then read
-	done bool
-	err  error // give up
+	action
+	changes otc.Changes
+	wait    time.Duration
+	err     error
 }
 
-// An attempt decides the steps of one pass over one table. It does nothing
-// itself. Whatever a PUT is answered, a read comes next: nothing is assumed and
-// nothing is sent blindly again (R6).
+// An attempt decides the steps of one pass over one table. It does no I/O. The first step is a
+// read, and so is the one after each PUT, whatever that was answered: nothing is assumed and
+// nothing is sent again unseen (R6).
 type attempt struct {
-	write     bool                  // changes are wanted; else it ends with the first read
-	limit     int                   // operations per PUT; 0: otc.MaxOps
-	pauses    int                   // so far
-	throttled int                   // waits for a cloud that throttles, so far
-	unknown   error                 // why the last PUT may have been executed or not; nil: it is known
-	last      otc.Changes           // what it carried
-	accepted  otc.Changes           // by the cloud, in this pass
-	failed    otc.Changes           // not accepted, each time counted
-	refused   map[otc.Op]error      // single operations that the cloud does not take
-	sent      map[netip.Prefix]bool // destinations that the table still has to show
+	write      bool                  // changes are sent; else the first read is the last step
+	limit      int                   // operations per PUT; 0: otc.MaxOps
+	pauses     int                   // so far
+	throttled  int                   // waits for a cloud that throttles, so far
+	tooOld     int                   // PUTs that were not sent because the read was too old
+	unanswered error                 // why the last PUT may have been executed or not; nil: it is known
+	last       otc.Changes           // what it carried
+	accepted   otc.Changes           // by the cloud, in this pass
+	rejected   otc.Changes           // not accepted, each time counted
+	refused    map[otc.Op]error      // single operations that the cloud does not take
+	sent       map[netip.Prefix]bool // destinations that the table still has to show
 }
 
-// read returns the step after a read that shows what the table lacks.
-func (a *attempt) read(lacking otc.Changes) step {
+func newAttempt(write bool) *attempt {
+	return &attempt{write: write, refused: map[otc.Op]error{}, sent: map[netip.Prefix]bool{}}
+}
+
+// afterRead returns the step after a read that shows what the table lacks.
+func (a *attempt) afterRead(lacking otc.Changes) step {
 	open := a.open(lacking)
-	if lost := a.unknown; lost != nil { // now it shows whether it was executed
-		a.unknown = nil
+	if err := a.unanswered; err != nil { // this read shows whether the PUT was executed
+		a.unanswered = nil
 		if len(open) > 0 {
-			a.failed = append(a.failed, a.last...)
-			return step{err: lost}
+			a.rejected = append(a.rejected, a.last...)
+			return step{action: stepFail, err: err}
 		}
 		a.accept(a.last)
 	}
 	if len(open) == 0 || !a.write {
-		err := a.verdict(lacking)
-		return step{done: err == nil, err: err}
+		if err := a.refusals(lacking); err != nil {
+			return step{action: stepFail, err: err}
+		}
+		return step{action: stepDone}
 	}
 	unsent := slices.DeleteFunc(slices.Clone(open), func(op otc.Op) bool { return a.sent[op.Destination] })
 	if len(unsent) > 0 {
-		return step{put: unsent[:min(len(unsent), cmp.Or(a.limit, otc.MaxOps))]}
+		return step{action: stepPut, changes: unsent[:min(len(unsent), cmp.Or(a.limit, otc.MaxOps))]}
 	}
-	return a.pause(errUnconfirmed)
+	return a.pauseFor(errUnconfirmed)
 }
 
-// answered returns the step after a PUT.
-func (a *attempt) answered(sent otc.Changes, err error) step {
-	if err == nil {
-		a.accept(sent)
-		return step{}
-	}
+// afterPut returns the step after a PUT that was answered with err.
+func (a *attempt) afterPut(sent otc.Changes, err error) step {
 	reaction := otc.ReactionTo(err)
 	switch {
+	case err == nil:
+		a.accept(sent)
+		return step{}
+	case errors.Is(err, otc.ErrTooOld) && a.tooOld == maxTooOld:
+		return step{action: stepFail, err: errSlow}
+	case errors.Is(err, otc.ErrTooOld):
+		a.tooOld++
+		return step{}
 	case reaction == otc.Transient:
-		a.unknown, a.last = err, sent
+		a.unanswered, a.last = err, sent
 		return step{}
 	case reaction == otc.Throttled && a.throttled < maxThrottled && otc.RetryAfter(err) <= time.Minute:
 		a.throttled++
-		return step{wait: cmp.Or(otc.RetryAfter(err), 10*time.Second+rand.N(50*time.Second))}
+		return step{action: stepPause, wait: cmp.Or(otc.RetryAfter(err), 10*time.Second+rand.N(50*time.Second))}
 	}
-	a.failed = append(a.failed, sent...)
+	a.rejected = append(a.rejected, sent...)
 	switch {
 	case reaction == otc.Conflict:
-		return a.pause(err)
+		return a.pauseFor(err)
 	case reaction != otc.Rejected:
-		return step{err: err}
+		return step{action: stepFail, err: err}
 	case len(sent) > 1:
-		a.limit = 1 // one bad route spoils all, or the table has moved on
+		a.limit = 1 // one bad route spoils all, or the table has changed
 	default:
 		a.refused[sent[0]] = err
 	}
@@ -103,15 +128,24 @@ func (a *attempt) accept(ch otc.Changes) {
 	}
 }
 
-// pause waits a random part between half and all of 1, 2, 4 seconds, and then
-// gives up with err.
-func (a *attempt) pause(err error) step {
+// pauseFor waits a random part between half and all of 1, 2 and 4 seconds before a read, and fails
+// with err after that.
+func (a *attempt) pauseFor(err error) step {
 	if a.pauses == maxPauses {
-		return step{err: err}
+		return step{action: stepFail, err: err}
 	}
 	d := time.Second << a.pauses
 	a.pauses++
-	return step{wait: d/2 + rand.N(d/2)}
+	return step{action: stepPause, wait: d/2 + rand.N(d/2)}
+}
+
+// failed returns the changes that were not accepted. One whose answer was lost, and which no read has
+// shown, counts among them.
+func (a *attempt) failed() otc.Changes {
+	if a.unanswered != nil {
+		return append(slices.Clip(a.rejected), a.last...)
+	}
+	return a.rejected
 }
 
 // open returns the changes without those that were refused; while a family has a
@@ -134,8 +168,8 @@ func (a *attempt) open(ch otc.Changes) otc.Changes {
 	})
 }
 
-// verdict is nil unless operations were refused that the table still lacks.
-func (a *attempt) verdict(lacking otc.Changes) error {
+// refusals returns why operations were refused that the table still lacks; nil: none was.
+func (a *attempt) refusals(lacking otc.Changes) error {
 	var errs []error
 	for _, op := range lacking {
 		if err := a.refused[op]; err != nil {

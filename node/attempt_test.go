@@ -43,21 +43,26 @@ func answerOf(s string) error {
 			return &otc.Error{Reaction: r, Message: name, RetryAfter: d}
 		}
 	}
-	if name == "ok" {
+	switch name {
+	case "ok":
 		return nil
+	case "old":
+		return otc.ErrTooOld
 	}
 	return errors.New(name)
 }
 
 func (s step) String() string {
 	switch {
-	case s.put != nil:
-		return "put " + hops(s.put)
-	case s.done:
+	case s.action == stepPut:
+		return "put " + hops(s.changes)
+	case s.action == stepDone:
 		return "done"
 	case errors.Is(s.err, errUnconfirmed):
 		return "fail unconfirmed"
-	case s.err != nil:
+	case errors.Is(s.err, errSlow):
+		return "fail slow"
+	case s.action == stepFail:
 		var reactions []string
 		for _, name := range strings.Fields("permanent transient throttled relogin login_refused rejected conflict quota") {
 			if strings.Contains(s.err.Error(), name) {
@@ -65,7 +70,7 @@ func (s step) String() string {
 			}
 		}
 		return strings.TrimSpace("fail " + strings.Join(reactions, " "))
-	case s.wait == 0:
+	case s.action == stepRead:
 		return "read"
 	case s.wait == s.wait.Truncate(time.Second):
 		return "wait " + s.wait.String()
@@ -105,6 +110,9 @@ func TestAttempt(t *testing.T) {
 		{"throttled three times", "+1 = put +1; throttled = wait 10s to 1m; +1 = put +1; throttled = wait 10s to 1m; +1 = put +1; throttled = fail throttled", "", "+1"},
 		{"throttled, and nothing lacks then", "+1 = put +1; throttled = wait 10s to 1m; nothing = done", "", ""},
 
+		{"the read is too old", "+1 = put +1; old = read; +1 = put +1; old = read; +1 = put +1; ok = read; nothing = done", "+1", ""},
+		{"every read is too old", "+1 = put +1; old = read; +1 = put +1; old = read; +1 = put +1; old = fail slow", "", ""},
+
 		{"another writer", "+1 = put +1; conflict = pause 1s; ~1 = put ~1; ok = read; nothing = done", "~1", "+1"},
 		{"another writer, who stays", "+1 = put +1; conflict = pause 1s; +1 = put +1; conflict = pause 2s; +1 = put +1; conflict = pause 4s; +1 = put +1; conflict = fail conflict", "", "+1 +1 +1 +1"},
 		{"another writer, then shown late: the pauses are shared", "+1 = put +1; conflict = pause 1s; +1 = put +1; ok = read; +1 = pause 2s; nothing = done", "+1", "+1"},
@@ -129,7 +137,7 @@ func TestAttempt(t *testing.T) {
 		{"login refused", "+1 = put +1; login_refused = fail login_refused", "", "+1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			a := &attempt{write: true, refused: map[otc.Op]error{}, sent: map[netip.Prefix]bool{}}
+			a := newAttempt(true)
 			var sent otc.Changes
 			for i, exchange := range strings.Split(tt.steps, "; ") {
 				if exchange == "only read" {
@@ -140,19 +148,19 @@ func TestAttempt(t *testing.T) {
 				var got step
 				switch {
 				case event == "nothing":
-					got = a.read(nil)
+					got = a.afterRead(nil)
 				case strings.ContainsAny(event[:1], "+~-"):
-					got = a.read(opsOf(event))
+					got = a.afterRead(opsOf(event))
 				default:
-					got = a.answered(sent, answerOf(event))
+					got = a.afterPut(sent, answerOf(event))
 				}
 				if fmt.Sprint(got) != want {
 					t.Fatalf("%d, %q: got %q, want %q", i, event, got, want)
 				}
-				sent = slices.Clone(got.put)
+				sent = slices.Clone(got.changes)
 			}
-			if hops(a.accepted) != tt.accepted || hops(a.failed) != tt.failed {
-				t.Errorf("accepted %q, failed %q; want %q, %q", hops(a.accepted), hops(a.failed), tt.accepted, tt.failed)
+			if hops(a.accepted) != tt.accepted || hops(a.failed()) != tt.failed {
+				t.Errorf("accepted %q, failed %q; want %q, %q", hops(a.accepted), hops(a.failed()), tt.accepted, tt.failed)
 			}
 		})
 	}

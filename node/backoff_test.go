@@ -65,7 +65,7 @@ func TestBackoff(t *testing.T) {
 // Failures of one kind do not make the waits after the other kind longer.
 func TestBackoffOfAnotherKind(t *testing.T) {
 	passing, lasting := &otc.Error{Status: 503, Reaction: otc.Transient}, &otc.Error{Status: 403, Reaction: otc.Permanent}
-	var c clock
+	var s schedule
 	for _, tt := range []struct {
 		err   error
 		times int
@@ -78,7 +78,7 @@ func TestBackoffOfAnotherKind(t *testing.T) {
 	} {
 		var wait time.Duration
 		for range tt.times {
-			wait = c.backOff(tt.err)
+			wait = s.failed(tt.err, time.Now())
 		}
 		if wait < tt.last/2 || wait > tt.last {
 			t.Errorf("%v: waits %v, want between %v and %v", tt.err, wait, tt.last/2, tt.last)

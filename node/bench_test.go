@@ -82,12 +82,12 @@ func BenchmarkNodeEvent(b *testing.B) {
 		r.Observe(&facts)
 	}
 	observe()
-	<-r.wake
+	<-r.woken
 	b.ReportAllocs()
 	for b.Loop() {
 		observe()
 	}
-	if len(r.wake) != 0 {
+	if len(r.woken) != 0 {
 		b.Error("a heartbeat woke the worker")
 	}
 }

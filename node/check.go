@@ -51,10 +51,16 @@ type Checker struct {
 	mu     sync.Mutex // for Out: a slow step may speak up
 	failed bool
 	facts  *Facts
-	to     target    // what the pass brings the tables to; no server: it was not found
-	limit  int       // routes that a table takes
-	used   string    // behind the number of those in a table
-	tables []outcome // those that could be read
+	to     target      // what the pass brings the tables to; no server: it was not found
+	limit  int         // routes that a table takes
+	used   string      // behind the number of those in a table
+	tables []readTable // those that could be read
+}
+
+// A readTable is a route table as it was read, and what it lacks.
+type readTable struct {
+	shown otc.RouteTable
+	plan  Plan
 }
 
 // Run goes once through everything that must work and reports whether no step
@@ -89,7 +95,7 @@ func (c *Checker) reconcile(ctx context.Context) {
 	}
 	c.step(ctx, "network", c.network)
 	for _, o := range c.tables {
-		if len(c.to.wanted) > 0 && !elsewhere(o.view, c.to.server) {
+		if len(c.to.wanted) > 0 && !isElsewhere(o.shown, c.to.server) {
 			c.change(o)
 		}
 	}
@@ -229,15 +235,16 @@ func (c *Checker) quota(ctx context.Context) {
 func (c *Checker) sync(ctx context.Context, id string) {
 	to := c.to
 	to.server.VPCID = ""
-	o := (&table{id: id}).sync(ctx, env{cloud: c.Cloud, cfg: &c.Config}, to)
-	if o.err != nil {
-		c.fail("route table %s: %s", id, withRequest(o.err))
+	shown, plan, err := env{cloud: c.Cloud, cfg: &c.Config}.inspect(ctx, &tableState{id: id, target: to}, new(map[string]bool))
+	if err != nil {
+		c.fail("route table %s: %s", id, withRequest(err))
 		return
 	}
+	o := readTable{shown, plan}
 	c.tables = append(c.tables, o)
-	c.pass("route table %s: %q of VPC %s, %d%s", id, o.view.Name, o.view.VPCID, o.view.Used(), c.used)
-	if elsewhere(o.view, c.to.server) {
-		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.view.VPCID)
+	c.pass("route table %s: %q of VPC %s, %d%s", id, o.shown.Name, o.shown.VPCID, o.shown.Used(), c.used)
+	if isElsewhere(o.shown, c.to.server) {
+		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.shown.VPCID)
 	}
 }
 
@@ -245,10 +252,10 @@ func (c *Checker) sync(ctx context.Context, id string) {
 // user guide, associating a route table with a subnet).
 func (c *Checker) outside() {
 	const clients = "clients in other VPCs (peering), behind VPN or Direct Connect"
-	i := slices.IndexFunc(c.tables, func(o outcome) bool { return o.view.Default && !elsewhere(o.view, c.to.server) })
+	i := slices.IndexFunc(c.tables, func(o readTable) bool { return o.shown.Default && !isElsewhere(o.shown, c.to.server) })
 	switch {
 	case i >= 0:
-		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].view.ID, clients)
+		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].shown.ID, clients)
 	case len(c.tables) == len(c.Config.Tables):
 		c.note("default table: no configured route table is the VPC's default one: %s will not reach the pods", clients)
 	}
@@ -281,18 +288,18 @@ func (c *Checker) network(ctx context.Context) {
 // served: each VPC subnet uses exactly one route table.
 func (c *Checker) served(networks []string) {
 	own := func(subnet string) bool { return slices.Contains(networks, subnet) }
-	i := slices.IndexFunc(c.tables, func(o outcome) bool { return slices.ContainsFunc(o.view.Subnets, own) })
+	i := slices.IndexFunc(c.tables, func(o readTable) bool { return slices.ContainsFunc(o.shown.Subnets, own) })
 	switch {
 	case i >= 0:
-		c.pass("subnet: route table %s serves the Node's own subnet", c.tables[i].view.ID)
+		c.pass("subnet: route table %s serves the Node's own subnet", c.tables[i].shown.ID)
 	case len(c.tables) == len(c.Config.Tables):
 		c.note("subnet: no configured route table serves the Node's own subnet %s: only clients in the subnets that they do serve will reach the pods", strings.Join(networks, ", "))
 	}
 }
 
 // change says what a pass over the table would write, and what is in its way.
-func (c *Checker) change(o outcome) {
-	id, ch := o.view.ID, o.plan.Changes
+func (c *Checker) change(o readTable) {
+	id, ch := o.shown.ID, o.plan.Changes
 	for _, r := range o.plan.Conflicts {
 		c.fail("change: route table %s has the %s route %s of somebody else: remove it there, nothing is written until it is gone", id, r.Type, r)
 	}
@@ -305,7 +312,7 @@ func (c *Checker) change(o outcome) {
 	}
 	more := len(ch.Routes(otc.Add)) - len(ch.Routes(otc.Delete))
 	switch {
-	case more > 0 && o.view.Used()+more > c.limit:
+	case more > 0 && o.shown.Used()+more > c.limit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", id, ch)
 	case len(ch) > 0:
 		c.pass("change: route table %s would get: %s", id, ch)

@@ -1,148 +1,137 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"otc-route-manager/otc"
 )
 
-// conditions are the names of the constants, in their order.
-var conditions = strings.Fields("unread failed conflicted applied planned confirmed settled drifted unsure")
-
-// noon is when the pass ends.
-var noon = time.Date(2000, 1, 1, 12, 0, 0, 0, time.UTC)
-
-// TestCondition walks the table of conditions: what was known before a pass ("10s":
-// since it was confirmed; "3x": put-backs), what the pass has brought and what is
-// configured make the condition, whether that is ready and in sync, how the pass
-// counts, when the next read is due, what that may do, and what is remembered.
+// TestCondition walks the table of conditions: what was known before a pass ("10s": confirmed so long
+// ago; "3x": put-backs; "error": the pass before failed), what the pass has seen and what is configured
+// make the condition, whether that is ready and in sync, how the pass counts, when the next read is due,
+// what that may do, and what is remembered.
 func TestCondition(t *testing.T) {
+	const (
+		retry    = "500ms to 1s"
+		interval = "12m0s to 18m0s"
+		conflict = "12m0s to 15m0s"
+	)
 	for _, tt := range []struct{ before, pass, cfg, want string }{
-		{"unread", "cut", "", "unread no 0 -, now, writes"},
-		{"unread", "shadowed cut", "", "unread no 0 -, now, writes"},
+		{"", "error", "", "failed no 0 error, " + retry + ", writes"},
+		{"", "missing error", "", "failed no 0 error, " + retry + ", writes"},
+		{"", "conflict error", "", "failed no 0 error, " + retry + ", writes"},
+		{"", "error", "dry", "failed no 0 error, " + retry + ", reads"},
+		{"error", "error", "", "failed no 0 error, 1s to 2s, writes"},
+		{"20s missing", "wrote missing error", "", "failed no 0 error, " + retry + ", writes 1x"},
+		{"20s 2x missing", "missing error", "", "failed no 0 error, " + retry + ", writes 2x"},
+		{"settled", "missing error", "repair", "failed no 0 error, " + retry + ", writes settled"},
+		{"settled missing", "error", "repair", "failed no 0 error, " + retry + ", writes settled"},
+		{"20s", "missing error", "keep", "drifted yes 0 error, " + interval + ", reads"},
 
-		{"unread", "error", "", "failed no 0 error, 4s, writes"},
-		{"unread", "error", "0s", "failed no 0 error, 4s, writes"},
-		{"unread", "missing error", "", "failed no 0 error, 4s, writes"},
-		{"unread", "conflict error", "", "failed no 0 error, 4s, writes"},
-		{"unread", "error", "dry run", "failed no 0 error, 4s, writes"},
-		{"failed", "error 5m", "", "failed no 0 error, 5m0s, writes"},
-		{"applied", "error", "", "failed no 0 error, 4s, writes"},
-		{"conflicted", "error", "", "failed no 0 error, 4s, writes"},
-		{"planned", "error", "", "failed no 0 error, 4s, writes"},
-		{"drifted 20s missing", "error", "", "failed no 0 error, 4s, writes"},
-		{"drifted 20s missing", "wrote missing error", "", "failed no 0 error, 4s, writes 1x"},
-		{"drifted settled missing", "error", "repair", "failed no 0 error, 4s, writes settled"},
+		{"", "conflict", "", "conflict no 0 error, " + conflict + ", writes"},
+		{"", "conflict", "0s", "conflict no 0 error, " + conflict + ", writes"},
+		{"", "conflict", "dry", "conflict no 0 error, " + conflict + ", reads"},
+		{"", "wrote conflict", "", "conflict no 0 error, " + conflict + ", writes"},
+		{"settled", "conflict", "24h", "conflict no 0 error, " + conflict + ", writes"},
+		{"settled missing", "conflict", "repair", "conflict no 0 error, " + conflict + ", writes"},
+		{"conflict", "error", "", "failed no 0 error, " + retry + ", writes"},
 
-		{"unread", "conflict", "", "conflicted no 0 error, 12m0s to 15m0s, writes"},
-		{"unread", "conflict", "0s", "conflicted no 0 error, 12m0s to 15m0s, writes"},
-		{"unread", "conflict", "dry run", "conflicted no 0 error, 12m0s to 15m0s, writes"},
-		{"unread", "wrote conflict", "", "conflicted no 0 error, 12m0s to 15m0s, writes"},
-		{"confirmed 10s", "conflict", "", "conflicted no 0 error, 12m0s to 15m0s, writes"},
-		{"settled", "conflict", "24h", "conflicted no 0 error, 12m0s to 15m0s, writes settled"},
-		{"drifted settled missing", "conflict", "repair", "conflicted no 0 error, 12m0s to 15m0s, writes settled"},
+		{"", "right", "dry", "dry run yes 1 success, " + interval + ", reads renewed"},
+		{"", "missing", "dry", "dry run yes 0 success, " + interval + ", reads"},
+		{"missing", "right", "dry", "dry run yes 1 success, " + interval + ", reads renewed"},
+		{"", "missing", "dry 0s", "dry run yes 0 success, never, reads"},
 
-		{"unread", "wrote cut", "", "applied no 0 -, now, writes"},
-		{"unread", "lost cut", "", "applied no 0 -, now, writes"},
-		{"drifted 20s missing 2x", "wrote cut", "", "applied no 0 -, now, writes 2x"},
+		{"", "right", "", "confirmed yes 1 success, 10s, writes renewed"},
+		{"", "wrote right", "", "confirmed yes 1 success, 10s, writes renewed"},
+		{"deleted error", "deleted right", "", "confirmed yes 1 success, 10s, writes renewed, 2 removed"},
+		{"error", "right", "0s", "confirmed yes 1 success, 10s, writes renewed"},
+		{"conflict", "right", "", "confirmed yes 1 success, 10s, writes renewed"},
+		{"2x missing", "wrote right", "", "confirmed yes 1 success, 10s, writes renewed 2x"},
+		{"", "right", "24h", "confirmed yes 1 success, 10s, writes renewed"},
+		{"10s", "right", "", "confirmed yes 1 success, 1m5s, writes"},
+		{"74s", "right", "", "confirmed yes 1 success, 1s, writes"},
+		{"10s", "right", "20s", "confirmed yes 1 success, 16s to 24s, writes"},
+		{"74s", "right", "20s", "confirmed yes 1 success, 1s, writes"},
+		{"20s error", "right", "", "confirmed yes 1 success, 55s, writes"},
+		{"20s", "wrote right", "", "confirmed yes 1 success, 55s, writes 1x"},
+		{"20s missing", "wrote right", "", "confirmed yes 1 success, 10s, writes renewed 1x"},
+		{"20s 2x missing", "wrote right", "", "confirmed yes 1 success, 10s, reads renewed 3x"},
+		{"20s 3x missing", "wrote right", "repair", "confirmed yes 1 success, 10s, reads renewed 3x"},
+		{"settled missing", "wrote right", "repair", "confirmed yes 1 success, 10s, writes renewed"},
+		{"settled missing", "right", "", "confirmed yes 1 success, 10s, writes renewed"},
+		{"20s shadowed", "right", "", "confirmed yes 1 success, 55s, writes"},
+		{"75s", "right", "", "confirmed yes 1 success, " + interval + ", reads settled"},
+		{"75s 3x", "right", "", "confirmed yes 1 success, " + interval + ", reads settled"},
+		{"75s", "right", "0s", "confirmed yes 1 success, never, reads settled"},
+		{"75s", "right", "20s", "confirmed yes 1 success, 16s to 24s, reads settled"},
+		{"settled", "right", "repair", "confirmed yes 1 success, " + interval + ", writes settled"},
+		{"80s error", "right", "", "confirmed yes 1 success, " + interval + ", reads settled"},
+		{"80s", "slow right", "", "confirmed yes 1 success, now, writes"}, // asked for after 74 s
+		{"75s", "right", "removal", "confirmed yes 1 success, never, reads settled"},
 
-		{"unread", "right", "dry run", "planned yes 1 success, 12m0s to 18m0s, writes"},
-		{"unread", "missing", "dry run", "planned yes 0 success, 12m0s to 18m0s, writes"},
-		{"planned missing", "right", "dry run", "planned yes 1 success, 12m0s to 18m0s, writes"},
-		{"planned missing", "cut", "dry run", "planned yes 0 -, now, writes"},
-		{"unread", "missing", "dry run 0s", "planned yes 0 success, never, writes"},
+		{"10s", "error", "", "confirmed yes 1 error, " + retry + ", writes"},
+		{"74.8s", "error", "", "confirmed yes 1 error, 200ms, writes"},
+		{"15s hopeless", "hopeless", "", "confirmed yes 1 error, 1m0s, writes"},
+		{"76s hopeless", "hopeless", "", "confirmed yes 1 error, 1m0s to 1m15s, writes"},
+		{"89s", "error", "0s", "confirmed yes 1 error, " + retry + ", writes"},
+		{"90s", "error", "0s", "confirmed yes 0 error, " + retry + ", writes"},
+		{"settled", "error", "", "confirmed yes 1 error, " + interval + ", reads settled"},
+		{"settled error", "error", "0s", "confirmed yes 1 error, never, reads settled"},
 
-		{"unread", "right", "", "confirmed yes 1 success, 10s, reads renewed"},
-		{"unread", "wrote right", "", "confirmed yes 1 success, 10s, reads renewed"},
-		{"failed deleted", "deleted right", "", "confirmed yes 1 success, 10s, reads renewed, 2 removed"},
-		{"failed", "right", "0s", "confirmed yes 1 success, 10s, reads renewed"},
-		{"conflicted settled", "right", "", "confirmed yes 1 success, 10s, reads renewed"},
-		{"applied 20s 2x", "right", "", "confirmed yes 1 success, 10s, reads renewed 2x"},
-		{"unread", "right", "24h", "confirmed yes 1 success, 10s, reads renewed"},
-		{"confirmed 10s", "right", "", "confirmed yes 1 success, 1m5s, reads"},
-		{"confirmed 74s", "right", "", "confirmed yes 1 success, 1s, reads"},
-		{"confirmed 10s", "right", "20s", "confirmed yes 1 success, 16s to 24s, reads"},
-		{"confirmed 74s", "right", "20s", "confirmed yes 1 success, 1s, reads"},
-		{"confirmed 10s", "cut", "", "confirmed yes 1 -, now, reads"},
-		{"unsure 20s", "right", "", "confirmed yes 1 success, 55s, reads"},
-		{"drifted 20s missing", "wrote right", "", "confirmed yes 1 success, 10s, reads renewed 1x"},
-		{"drifted 20s missing 2x", "lost right", "", "confirmed yes 1 success, 10s, reads renewed 3x"},
-		{"drifted settled missing", "wrote right", "repair", "confirmed yes 1 success, 10s, reads renewed 1x"},
-		{"drifted settled missing", "right", "", "confirmed yes 1 success, 10s, reads renewed"},
-		{"drifted 20s shadowed", "right", "", "confirmed yes 1 success, 55s, reads"},
+		{"", "shadowed", "", "shadowed yes 0 error, 10s, writes renewed"},
+		{"75s", "shadowed", "", "shadowed yes 0 error, " + interval + ", reads settled"},
+		{"settled shadowed", "error", "repair", "shadowed yes 0 error, " + interval + ", writes settled"},
+		{"20s shadowed", "hopeless", "", "shadowed yes 0 error, 30s to 55s, writes"},
 
-		{"confirmed 75s", "right", "", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-		{"confirmed 75s 3x", "right", "", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-		{"confirmed 75s", "right", "0s", "settled yes 1 success, never, reads settled"},
-		{"confirmed 75s", "right", "20s", "settled yes 1 success, 16s to 24s, reads settled"},
-		{"settled", "right", "repair", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-		{"settled", "cut", "", "settled yes 1 -, now, reads settled"},
-		{"unsure 80s", "right", "", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-		{"unsure settled", "right", "", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-		{"drifted settled shadowed", "right", "", "settled yes 1 success, 12m0s to 18m0s, reads settled"},
-
-		{"unread", "shadowed", "", "drifted yes 0 error, 10s, reads renewed"},
-		{"unread", "shadowed", "repair", "drifted yes 0 error, 10s, reads renewed"},
-		{"confirmed 75s", "shadowed", "", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"settled", "shadowed", "repair", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"drifted settled shadowed", "error", "repair", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"drifted 20s shadowed", "error", "", "drifted yes 0 error, 55s, reads"},
-		{"confirmed 10s", "missing", "", "drifted yes 0 error, now, writes"},
-		{"confirmed 10s 2x", "missing shadowed", "0s", "drifted yes 0 error, now, writes 2x"},
-		{"confirmed 10s 3x", "missing", "", "drifted yes 0 error, 12m0s to 18m0s, reads 3x"},
-		{"confirmed 75s 3x", "missing", "", "drifted yes 0 error, 12m0s to 18m0s, reads 3x"},
-		{"confirmed 75s 3x", "missing", "repair", "drifted yes 0 error, 12m0s to 18m0s, writes 3x"},
-		{"unsure 80s", "missing", "", "drifted yes 0 error, now, writes"},
-		{"settled", "missing", "", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"settled", "missing", "repair", "drifted yes 0 error, now, writes settled"},
-		{"unsure settled", "missing", "", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"drifted settled missing", "missing", "", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"drifted settled missing", "error", "", "drifted yes 0 error, 12m0s to 18m0s, reads settled"},
-		{"drifted settled missing", "error", "0s", "drifted yes 0 error, never, reads settled"},
-		{"drifted 20s missing 3x", "error", "", "drifted yes 0 error, 12m0s to 18m0s, reads 3x"},
-		{"drifted 20s missing", "cut", "", "drifted yes 0 -, now, writes"},
-
-		{"confirmed 10s", "error", "", "unsure yes 1 error, 4s, reads"},
-		{"confirmed 10s", "error 5m", "", "unsure yes 1 error, 1m5s, reads"},
-		{"confirmed 74s", "error 5m", "", "unsure yes 1 error, 1s, reads"},
-		{"confirmed 75s", "error 5m", "", "unsure yes 0 error, 1m15s, reads"},
-		{"unsure 74s", "error", "", "unsure yes 1 error, 1s, reads"},
-		{"unsure 75s", "error", "0s", "unsure yes 0 error, 4s, reads"},
-		{"settled", "error", "", "unsure yes 1 error, 12m0s to 18m0s, reads settled"},
-		{"settled", "error", "0s", "unsure yes 1 error, never, reads settled"},
-		{"unsure settled", "error", "repair", "unsure yes 1 error, 12m0s to 18m0s, reads settled"},
+		{"10s 3x", "missing", "", "drifted yes 0 error, " + interval + ", reads 3x"},
+		{"75s 3x", "missing", "repair", "drifted yes 0 error, " + interval + ", writes 3x"},
+		{"settled", "missing", "", "drifted yes 0 error, " + interval + ", reads settled"},
+		{"settled", "missing", "dry", "dry run yes 0 success, " + interval + ", reads settled"},
+		{"settled error", "missing", "", "drifted yes 0 error, " + interval + ", reads settled"},
+		{"settled missing", "error", "", "drifted yes 0 error, " + interval + ", reads settled"},
+		{"settled missing", "error", "0s", "drifted yes 0 error, never, reads settled"},
+		{"20s 3x missing", "error", "", "drifted yes 0 error, " + interval + ", reads 3x"},
+		{"20s", "missing", "keep", "drifted yes 0 error, " + interval + ", reads"},
+		{"", "missing", "keep", "drifted no 0 error, " + interval + ", reads"},
 	} {
 		t.Run(tt.before+" | "+tt.pass+" | "+tt.cfg, func(t *testing.T) {
-			before, o, cfg, backoff := memoryOf(tt.before), outcome{}, Config{DriftInterval: 15 * time.Minute}, 4*time.Second
-			o.pass(tt.pass, &backoff)
-			for word := range strings.FieldsSeq(tt.cfg) {
-				if d, err := time.ParseDuration(word); err == nil {
-					cfg.DriftInterval = d
+			synctest.Test(t, func(t *testing.T) {
+				cfg := Config{DriftInterval: 15 * time.Minute}
+				to := target{wanted: []netip.Prefix{subnetOf(1)}, server: otc.Server{ID: ecsID(1)}}
+				for word := range strings.FieldsSeq(tt.cfg) {
+					switch d, err := time.ParseDuration(word); {
+					case err == nil:
+						cfg.DriftInterval = d
+					case word == "removal":
+						to.wanted = nil
+					}
+					cfg.DryRun, cfg.DriftRepair, to.keep = cfg.DryRun || word == "dry", word == "repair", word == "keep"
 				}
-				cfg.DryRun, cfg.DriftRepair = cfg.DryRun || word == "dry", word == "repair"
-			}
-			after := before.after(o, &cfg, noon)
-			if got := after.sentence(o, &cfg, backoff); got != tt.want {
-				t.Errorf("got %q, want %q", got, tt.want)
-			}
-			known := before.plan
-			if o.isRead() {
-				known = o.plan
-			}
-			if after.plan.drift() != known.drift() {
-				t.Errorf("remembers %q, want %q", after.plan.drift(), known.drift())
-			}
+				var waits []time.Duration
+				var after tableState
+				for range 2000 {
+					table := &table{env: env{cfg: &cfg}, tableState: stateOf(tt.before, to)}
+					after, _ = table.afterPass(tt.pass)
+					waits = append(waits, time.Until(after.at))
+				}
+				if got := after.sentence(&cfg, waits); got != tt.want {
+					t.Errorf("got  %q\nwant %q", got, tt.want)
+				}
+			})
 		})
 	}
 }
 
-// planOf reads what a table lacks.
-func planOf(word string, p *Plan) (known bool) {
+// planOf reads what a read shows.
+func planOf(word string) (p Plan, isKnown bool) {
 	route := otc.Route{Type: otc.TypeECS, Destination: subnetOf(1), NextHop: ecsID(1)}
 	switch word {
 	case "missing":
@@ -152,92 +141,98 @@ func planOf(word string, p *Plan) (known bool) {
 	case "conflict":
 		p.Conflicts = []otc.Route{route}
 	default:
-		return word == "right"
+		return p, word == "right"
 	}
-	return true
+	return p, true
 }
 
-func memoryOf(s string) (m memory) {
-	words := strings.Fields(s)
-	m.condition = condition(slices.Index(conditions, words[0]))
-	for _, word := range words {
+// failureOf reads how a pass failed.
+func failureOf(word string) error {
+	return map[string]error{"error": errors.New("no answer"), "hopeless": errOtherVPC}[word]
+}
+
+func stateOf(words string, to target) (s tableState) {
+	s.target = to
+	for word := range strings.FieldsSeq(words) {
+		plan, isPlan := planOf(word)
 		switch d, err := time.ParseDuration(word); {
 		case err == nil:
-			m.confirmedAt = noon.Add(-d)
-		case word == "deleted":
-			m.removed = make([]otc.Route, 1)
+			s.confirmedAt, s.isPlanned = time.Now().Add(-d), true
 		case word == "settled":
-			m.settled, m.confirmedAt = true, noon.Add(-time.Hour)
-		case !planOf(word, &m.plan):
-			fmt.Sscanf(word, "%dx", &m.putBacks)
+			s.settled, s.isPlanned, s.confirmedAt = true, true, time.Now().Add(-time.Hour)
+		case word == "deleted":
+			s.removed = make([]otc.Route, 1)
+		case failureOf(word) != nil:
+			s.err, s.failures = failureOf(word), 1
+		case isPlan:
+			s.plan, s.isPlanned = plan, true
+		default:
+			fmt.Sscanf(word, "%dx", &s.putBacks)
 		}
 	}
-	return m
+	return s
 }
 
-// pass reads what a pass has brought, and the back-off after its error.
-func (o *outcome) pass(s string, backoff *time.Duration) {
-	for word := range strings.FieldsSeq(s) {
-		switch d, err := time.ParseDuration(word); {
-		case err == nil:
-			*backoff = d
-		case word == "error":
-			o.err = errors.New("no answer")
-		case word == "cut":
-			o.cut, o.err = true, errStale
+// afterPass has a pass see and do what the words say, and end.
+func (t *table) afterPass(words string) (after tableState, interrupted bool) {
+	before := t.state()
+	var accepted otc.Changes
+	var err error
+	asked := time.Now()
+	for word := range strings.FieldsSeq(words) {
+		plan, isPlan := planOf(word)
+		switch {
+		case word == "slow":
+			asked = asked.Add(-6 * time.Second)
 		case word == "wrote":
-			o.accepted = otc.Ops(otc.Add, otc.Route{Destination: subnetOf(1)})
+			accepted = otc.Ops(otc.Add, otc.Route{Destination: subnetOf(1)})
 		case word == "deleted":
-			o.accepted = otc.Ops(otc.Delete, otc.Route{Destination: subnetOf(1)})
-		case word == "lost":
-			o.maybe = true
-		case planOf(word, &o.plan):
-			o.view.ID = mainTable
+			accepted = otc.Ops(otc.Delete, otc.Route{Destination: subnetOf(1)})
+		case isPlan:
+			t.observe(otc.RouteTable{ID: mainTable, AsOf: asked}, plan)
+		default:
+			err = failureOf(word)
 		}
 	}
+	return t.end(context.Background(), &before, accepted, err)
 }
 
 // sentence says what a pass has led to, and what is remembered of it.
-func (m memory) sentence(o outcome, cfg *Config, backoff time.Duration) string {
+func (s *tableState) sentence(cfg *Config, waits []time.Duration) string {
 	say := func(b bool, yes, no string) string {
 		if b {
 			return yes
 		}
 		return no
 	}
-	is := m.condition.trait()
-	s := fmt.Sprintf("%s %s %s %s, %s, %s", conditions[m.condition], say(is.ready, "yes", "no"), say(m.inSync(noon), "1", "0"),
-		say(o.cut, "-", is.pass), m.when(o, cfg, backoff), say(m.writes(cfg), "writes", "reads"))
-	s += say(m.confirmedAt.Equal(noon), " renewed", "") + say(m.settled, " settled", "")
-	if m.putBacks > 0 {
-		s += fmt.Sprintf(" %dx", m.putBacks)
+	now := time.Now()
+	out := fmt.Sprintf("%s %s %s %s, %s, %s", s.condition(cfg), say(s.isReady(cfg), "yes", "no"), say(s.inSync(cfg, now), "1", "0"),
+		s.result(cfg), span(waits), say(s.mayWrite(cfg), "writes", "reads"))
+	out += say(s.confirmedAt.Equal(now), " renewed", "") + say(s.settled, " settled", "")
+	if s.putBacks > 0 {
+		out += fmt.Sprintf(" %dx", s.putBacks)
 	}
-	if n := len(m.removed); n > 0 {
-		s += fmt.Sprintf(", %d removed", n)
+	if n := len(s.removed); n > 0 {
+		out += fmt.Sprintf(", %d removed", n)
 	}
-	return s
+	return out
 }
 
-// when is how long after the pass the next read is due: "12m0s to 18m0s".
-func (m memory) when(o outcome, cfg *Config, backoff time.Duration) string {
-	var all []time.Duration
-	for range 5000 {
-		at := m.nextRead(cfg, noon)
-		if o.err != nil {
-			at = m.retry(backoff, cfg, noon)
-		}
-		if all = append(all, at.Sub(noon)); at.IsZero() && !o.cut {
-			return "never"
-		}
-	}
-	low, high, unit := slices.Min(all), slices.Max(all), time.Second
-	if high-low > time.Minute {
-		unit = 10 * time.Second
-	}
-	switch low, high = low.Round(unit), high.Round(unit); {
-	case o.cut || high == 0:
+// span is the range of waits, "12m0s to 18m0s".
+func span(waits []time.Duration) string {
+	low, high, unit := slices.Min(waits), slices.Max(waits), 100*time.Millisecond
+	switch {
+	case low < -time.Hour:
+		return "never"
+	case high <= 0:
 		return "now"
-	case low != high:
+	case high-low > 10*time.Second:
+		unit = 10 * time.Second
+		if high < 2*time.Minute {
+			unit = 5 * time.Second
+		}
+	}
+	if low, high = low.Round(unit), high.Round(unit); low != high {
 		return fmt.Sprint(low, " to ", high)
 	}
 	return low.String()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +27,7 @@ func TestDrift(t *testing.T) {
 		{"missing", func(w *world, a *agent) { w.DeleteRoute(mainTable, "10.128.2.0/23") }, 1,
 			"10.128.2.0/23 is missing", nil, "add 10.128.2.0/23"},
 		{"points to a dead instance", func(w *world, a *agent) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", gone)) }, 1,
-			"10.128.2.0/23 points elsewhere", []string{"10.128.2.0/23 → " + gone}, "mod 10.128.2.0/23"},
+			"10.128.2.0/23 leads to another instance", []string{"10.128.2.0/23 → " + gone}, "mod 10.128.2.0/23"},
 		{"left over", func(w *world, a *agent) { w.PutRoute(mainTable, marked1("10.129.0.0/23", a.id)) }, 1,
 			"10.129.0.0/23 is left over", []string{"10.128.2.0/23 → worker-1 *", "10.129.0.0/23 → worker-1 *"}, "del 10.129.0.0/23"},
 		{"shadowed by another instance", func(w *world, a *agent) { w.PutRoute(mainTable, foreignRoute("ecs", "10.128.3.0/24", otherID)) }, 1,
@@ -78,6 +79,53 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// What a read has shown counts at once, whatever hangs after it.
+func TestDriftCountsAtOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.settled(1, func(c *Config) { c.DriftInterval = 5 * time.Minute })
+		a.move("10.128.2.0/23", "10.128.8.0/23")
+		w.pass(80 * time.Second)
+		w.PutRoute(mainTable, marked9("10.129.6.0/23", gone))
+		w.Fail(otctest.Fault{Match: func(r otctest.Request) bool { return strings.Contains(r.Path, "cloudservers") }, Hang: true, Times: -1})
+		w.DeleteRoute(mainTable, "10.128.8.0/23")
+		w.Reset()
+		for w.Count(otctest.OpTableGet) == 0 {
+			a.wantState(true, true)
+			w.pass(time.Second)
+		}
+		w.pass(time.Second)
+		a.wantState(true, false)
+	})
+}
+
+// While the annotation is missing nothing is defended: what another Node has taken meanwhile is given up,
+// and that is said; what it leaves is not taken back before the annotation is.
+func TestGivenUp(t *testing.T) {
+	bubble(t, func(w *world) {
+		a, b := w.settled(1, func(c *Config) { c.DriftRepair = true }), w.up(2)
+		a.see(func(f *Facts) { f.Annotated = false })
+		b.move("10.128.4.0/23", "10.128.2.0/23")
+		w.Reset()
+		w.pass(time.Hour)
+		w.wantPuts()
+		w.wantRoutes("10.128.2.0/23 → worker-2 *", "10.128.4.0/23 → worker-2 *")
+		a.wantState(true, false)
+		a.wantTold(1, "warning given up", "10.128.2.0/23 → "+b.id)
+		a.wantTold(1, "success") // the one before
+		if s := a.Status(); !strings.Contains(s.Line(), "given up") || strings.Contains(s.Line(), "all routes") {
+			t.Errorf("%q", s.Line())
+		}
+		b.move("10.128.4.0/23")
+		w.Reset()
+		w.pass(time.Hour)
+		w.wantPuts()
+		w.wantRoutes("10.128.4.0/23 → worker-2 *")
+		a.see(func(f *Facts) { f.Annotated = true })
+		w.wantRoutes(home, "10.128.4.0/23 → worker-2 *")
+		a.wantState(true, true)
+	})
+}
+
 // Any other answer than "there is no such server" leaves it alive.
 func TestR3ClaimantInDoubt(t *testing.T) {
 	for name, fault := range map[string]otctest.Fault{
@@ -86,7 +134,7 @@ func TestR3ClaimantInDoubt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(w *world) {
-				a := w.up(1, func(c *Config) { c.DriftRepair = true })
+				a := w.settled(1, func(c *Config) { c.DriftRepair = true })
 				fault.Op, fault.Times = otctest.OpServerGet, -1
 				w.Fail(fault)
 				w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))

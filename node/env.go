@@ -46,12 +46,12 @@ type Config struct {
 	StartupJitter time.Duration  // the first call waits a random part of this
 }
 
-// An env is what the parts of a Reconciler work with.
+// An env is what the workers of a Reconciler share.
 type env struct {
 	cloud Cloud
 	kube  Kubernetes
 	obs   Observer
 	rec   *Recorder
 	cfg   *Config
-	stale func() bool // there is a newer state of the Node than this pass is about
+	quota *quota
 }

@@ -242,9 +242,9 @@ func TestNodeExists(t *testing.T) {
 // TestR8OverTheWire: a heartbeat reaches us and is no news to the Reconciler.
 func TestR8OverTheWire(t *testing.T) {
 	look(t, nil, func(t *testing.T, l *lookout) {
-		r := New(nil, nil, nil, nil, Config{NodeName: "worker-1"})
+		r := New(nil, nil, newCounts(), nil, Config{NodeName: "worker-1"})
 		r.Observe(l.until("a"))
-		<-r.wake
+		<-r.woken
 		for range 50 {
 			l.Touch("worker-1")
 		}
@@ -256,12 +256,12 @@ func TestR8OverTheWire(t *testing.T) {
 			heartbeats++
 			r.Observe(f)
 		}
-		if heartbeats < 51 || len(r.wake) != 0 {
-			t.Errorf("%d heartbeats seen, woken %d times", heartbeats, len(r.wake))
+		if heartbeats < 51 || len(r.woken) != 0 {
+			t.Errorf("%d heartbeats seen, woken %d times", heartbeats, len(r.woken))
 		}
 		r.Observe(f)
-		if len(r.wake) != 1 {
-			t.Error("another annotation did not wake the worker")
+		if len(r.woken) != 1 {
+			t.Error("another annotation did not wake the Reconciler")
 		}
 	}, worker("worker-1", "a"))
 }

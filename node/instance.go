@@ -14,26 +14,11 @@ import (
 // ErrNoInstance means that no ECS instance could be proven to be the Node's.
 var ErrNoInstance = errors.New("no ECS instance found for this Node")
 
-// A locator knows the ECS instance behind the Node, or when it is looked for
-// next.
+// A locator is when the Node's instance is looked for, and the one that was found.
 type locator struct {
-	clock
+	schedule
 	server otc.Server // as last found; it outlives a Node whose routes are still to be removed
 	found  bool       // it is this Node's
-}
-
-// locate looks for the instance. It reports whether it was found.
-func (l *locator) locate(ctx context.Context, e env, f Facts) bool {
-	server, err := findInstance(ctx, e.cloud, f)
-	switch {
-	case err == nil:
-		*l = locator{server: server, found: true}
-		e.rec.state("instance", info, "", "node "+e.cfg.NodeName+" is ECS instance "+server.ID+" ("+server.Name+")")
-	case !errors.Is(ctx.Err(), context.Canceled): // else the pass was ended, which says nothing
-		wait := l.backOff(err)
-		e.rec.failure("instance", routeFailed, unlessLogin(err, "could not find the ECS instance of "+e.cfg.NodeName), err, wait)
-	}
-	return l.found
 }
 
 // findInstance returns the ECS instance behind a Node: by spec.providerID, else

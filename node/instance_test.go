@@ -119,7 +119,8 @@ func TestVPC(t *testing.T) {
 		other         bool
 	}{{"a", "a", false}, {"a", "b", true}, {"", "b", false}, {"a", "", false}, {"", "", false}} {
 		e := env{cloud: oneTable{vpc: tt.table}, cfg: &Config{}}
-		err := (&table{id: mainTable}).read(t.Context(), e, target{server: otc.Server{ID: ecsID(1), VPCID: tt.server}}, &outcome{})
+		to := target{server: otc.Server{ID: ecsID(1), VPCID: tt.server}}
+		_, _, err := e.inspect(t.Context(), &tableState{id: mainTable, target: to}, new(map[string]bool))
 		if errors.Is(err, errOtherVPC) != tt.other || !tt.other && err != nil {
 			t.Errorf("a server of VPC %q, a table of %q: %v", tt.server, tt.table, err)
 		}

@@ -12,22 +12,18 @@ import (
 
 // A phase is what the Node asks for.
 //
-//	phase    when                                       ready     in_sync   what runs
-//	unknown  nothing heard from the API server          no        0         nothing
-//	absent   there is no such Node, and there never was no        0         nothing
-//	deleted  there was one                              no        0         the removal, after a grace period
-//	skipped  no worker, or no subnet in CLUSTER_CIDR    yes       0         nothing
-//	waiting  no annotation yet                          no        0         nothing
-//	invalid  the annotation cannot be used              as before 0         what ran for its last good value
-//	routed   at least one subnet is in CLUSTER_CIDR     by the [condition]  the instance, then the tables
+//	phase    when                                             ready     in sync  what runs
+//	waiting  no Node or no annotation yet                     no        0        nothing
+//	deleted  there was a Node                                 no        0        the removal, after 10 s
+//	skipped  no worker, or no subnet in CLUSTER_CIDR          yes       0        nothing
+//	invalid  the annotation is missing now, or unusable       as before 0        reads only, for its last good value
+//	routed   at least one subnet is in CLUSTER_CIDR           by the [condition] the instance, then the tables
 type phase int
 
 const (
-	unknown phase = iota
-	absent
+	waiting phase = iota
 	deleted
 	skipped
-	waiting
 	invalid
 	routed
 )
@@ -49,6 +45,8 @@ type notice struct {
 	text     string
 	pass     string // how it counts; "": not at all
 	outside  string // subnets that are not routed beside some that are
+
+	lacksFamily bool // all subnets of an address family are outside
 }
 
 // routes reports whether there is anything to bring into the tables.
@@ -78,7 +76,9 @@ func (in intent) next(f *Facts, cfg *Config) (intent, notice) {
 		return in.skip("no subnet is cluster traffic", subnetSkipped, fmt.Sprintf("skipping node %s, subnet %s is not cluster traffic (CLUSTER_CIDR %s)",
 			cfg.NodeName, join(outside), join(cfg.Ranges)))
 	}
-	n := notice{outside: join(outside)}
+	n := notice{outside: join(outside), lacksFamily: slices.ContainsFunc(outside, func(p netip.Prefix) bool {
+		return !slices.ContainsFunc(inside, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() })
+	})}
 	if in.phase != routed {
 		n.severity, n.text = info, "node "+cfg.NodeName+" has the pod subnets "+join(inside)
 	}
@@ -86,13 +86,12 @@ func (in intent) next(f *Facts, cfg *Config) (intent, notice) {
 	return in, n
 }
 
-// withoutNode: what a Node leaves behind is removed after a while, if it is still
-// gone then.
+// withoutNode: the routes of a Node that was deleted are removed after a while, if it is still gone then.
 func (in intent) withoutNode(cfg *Config) (intent, notice) {
 	in.facts = nil
-	if in.phase == unknown || in.phase == absent {
-		in.phase, in.reason = absent, "there is no Node "+cfg.NodeName
-		return in, notice{severity: warning, text: in.reason + ": is NODE_NAME right?"}
+	if in.uid == "" {
+		in.reason = "there is no Node " + cfg.NodeName + ": check NODE_NAME"
+		return in, notice{severity: warning, text: in.reason}
 	}
 	in.phase, in.reason = deleted, "the Node was deleted"
 	return in, notice{severity: warning, text: fmt.Sprintf("node %s was deleted; its routes go in %v unless it comes back", cfg.NodeName, removalDelay)}
@@ -111,7 +110,7 @@ func (in intent) unusable(err error) (intent, notice) {
 		return in, notice{severity: info, text: "waiting: " + err.Error()}
 	}
 	in.phase = invalid
-	return in, notice{severity: warning, event: annotationInvalid, key: "invalid: " + class(err), text: err.Error() + "; routes stay as they are", pass: "error"}
+	return in, notice{severity: warning, event: annotationInvalid, key: "invalid: " + class(err), text: err.Error() + "; routes are unchanged", pass: "error"}
 }
 
 // class is what stays the same while only the text of a bad annotation changes.

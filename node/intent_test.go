@@ -9,11 +9,11 @@ import (
 )
 
 // phases are the names of the constants, in their order.
-var phases = strings.Fields("unknown absent deleted skipped waiting invalid routed")
+var phases = strings.Fields("waiting deleted skipped invalid routed")
 
-// nodeOf reads a Node: "gone", or its annotation and what else is unusual about it.
+// nodeNamed reads a Node: "gone", or its annotation and what else is unusual about it.
 // A and B are subnets in CLUSTER_CIDR, X lies outside; "unset" is no annotation.
-func nodeOf(s string) *Facts {
+func nodeNamed(s string) *Facts {
 	if s == "gone" {
 		return nil
 	}
@@ -43,11 +43,11 @@ func nodeOf(s string) *Facts {
 func TestIntent(t *testing.T) {
 	const (
 		hasA      = "info - - node worker-1 has the pod subnets 10.128.2.0/23"
-		noNode    = "warning - - there is no Node worker-1: is NODE_NAME right?"
+		noNode    = "warning - - there is no Node worker-1: check NODE_NAME"
 		goes      = "warning - - node worker-1 was deleted; its routes go in 10s unless it comes back"
 		noWorker  = "warning NodeSkipped skipped skipping node worker-1, it is not a worker"
 		outside   = "warning SubnetSkipped skipped skipping node worker-1, subnet 172.16.0.0/24 is not cluster traffic (CLUSTER_CIDR 10.128.0.0/14)"
-		stay      = "; routes stay as they are"
+		stay      = "; routes are unchanged"
 		bad       = "warning AnnotationInvalid error "
 		value     = "annotation k8s.ovn.org/node-subnets "
 		unset     = value + "is not there yet"
@@ -58,8 +58,8 @@ func TestIntent(t *testing.T) {
 		runsA     = wantedA + " runs"
 	)
 	for _, tt := range []struct{ before, now, want, say string }{
-		{"", "gone", "absent", noNode},
-		{"gone", "gone", "absent", noNode},
+		{"", "gone", "waiting", noNode},
+		{"gone", "gone", "waiting", noNode},
 		{"gone", "A", "routed" + runsA, hasA},
 
 		{"A", "gone", "deleted" + wantedA, goes},
@@ -105,10 +105,10 @@ func TestIntent(t *testing.T) {
 			var in intent
 			for s := range strings.SplitSeq(tt.before, ", ") {
 				if s != "" {
-					in, _ = in.next(nodeOf(s), &cfg)
+					in, _ = in.next(nodeNamed(s), &cfg)
 				}
 			}
-			in, n := in.next(nodeOf(tt.now), &cfg)
+			in, n := in.next(nodeNamed(tt.now), &cfg)
 			got := strings.TrimSpace(phases[in.phase] + " " + join(in.wanted))
 			if in.routes() {
 				got += " runs"

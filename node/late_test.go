@@ -193,6 +193,17 @@ func lateStories() []lateStory {
 			a.move("10.128.2.0/23")
 			w.DeleteRoute(mainTable, "10.128.14.0/23")
 		}, []string{home, neighbor, shared + " → worker-2 *"}},
+		{"taken over late from the instance that has confirmed it meanwhile", func(w *world, a, b *agent) {
+			w.PutRoute(mainTable, marked1(shared, otherID))
+			w.live(2 * time.Minute)
+			w.late(a, 40*time.Second)
+			a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23", shared) })
+			w.pass(time.Second)
+			a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23") })
+			b.move("10.128.4.0/23", shared)
+			w.live(90 * time.Second)
+			w.wantRoutes(home, neighbor, shared+" → worker-2 *", "nat 0.0.0.0/0 → "+natID)
+		}, []string{home, neighbor, shared + " → worker-2 *"}},
 		{"killed in the middle of a PUT that comes late, started with the subnet of before", func(w *world, a, _ *agent) {
 			w.late(a, time.Minute)
 			a.move("10.129.8.0/23")
@@ -309,7 +320,7 @@ func TestLateWriteMeanwhile(t *testing.T) {
 // A table that takes too long to answer each time is not written, and that is said.
 func TestReadsTooOldToWriteOn(t *testing.T) {
 	bubble(t, func(w *world) {
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: maxAge + time.Second, Applied: true, Times: -1})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Delay: 11 * time.Second, Applied: true, Times: -1})
 		a := w.up(1)
 		w.pass(10 * time.Minute)
 		w.wantPuts()
@@ -327,9 +338,9 @@ func TestReadsTooOldToWriteOn(t *testing.T) {
 func TestSettlingReadHangs(t *testing.T) {
 	bubble(t, func(w *world) {
 		a := w.up(1)
-		w.pass(lastSettling - time.Second)
+		w.pass(lastCheck - time.Second)
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Hang: true, Times: -1})
-		w.pass(longestLie - lastSettling + 2*time.Second)
+		w.pass(longestLie - lastCheck + 2*time.Second)
 		a.wantState(true, false)
 	})
 }

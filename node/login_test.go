@@ -34,7 +34,7 @@ func TestR7Rotated(t *testing.T) {
 			t.Errorf("login refused: %q, want what IAM answered", got)
 		}
 		a.password.Store("a new one")
-		w.pass(loginPoll) // well before the next drift check
+		w.pass(credentialsPoll) // well before the next drift check
 		if n := w.Count(otctest.OpLogin); n != 2 {
 			t.Errorf("%d logins, want the refused one and another within half a minute", n)
 		}
@@ -67,8 +67,8 @@ func TestR9(t *testing.T) {
 // the user, and not of a refused ID token.
 func TestRefusal(t *testing.T) {
 	for operation, want := range map[string]string{"login": "iam login: HTTP 401", "id_token_login": ""} {
-		c := clock{err: &otc.LoginRefusedError{Err: &otc.Error{Service: "iam", Operation: operation, Status: 401}}}
-		if got := refusal([]*clock{{}, &c}); got != want {
+		s := schedule{err: &otc.LoginRefusedError{Err: &otc.Error{Service: "iam", Operation: operation, Status: 401}}}
+		if got := s.refusal(); got != want {
 			t.Errorf("%s: got %q, want %q", operation, got, want)
 		}
 	}

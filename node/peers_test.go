@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -120,25 +121,20 @@ func TestWedged(t *testing.T) {
 	}
 }
 
-// TestWedgedBetween: a worker that does not come to a due attempt is not alive.
+// A runner whose pass was due ten minutes ago is not alive either, and neither is one that waits for an
+// Event to be taken.
 func TestWedgedBetween(t *testing.T) {
-	bubble(t, func(w *world) {
-		a := w.agent(1)
-		a.kube.hold = make(chan struct{})
-		a.boot()
-		w.pass(80 * time.Second)
-		a.annotate("{")
-		w.pass(20 * time.Minute) // the next read was due 2 to 8 minutes ago
-		if err := a.Alive(); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRunner()
+		r.due = time.Now()
+		time.Sleep(10 * time.Minute)
+		if err := r.alive(); err != nil {
 			t.Errorf("too early: %v", err)
 		}
-		w.pass(8 * time.Minute)
-		if a.Alive() == nil {
-			t.Error("a worker that does not come to its work is alive")
+		time.Sleep(time.Second)
+		if r.alive() == nil {
+			t.Error("a runner whose job does not begin is alive")
 		}
-		close(a.kube.hold)
-		w.pass(time.Minute)
-		a.wantState(true, false)
 	})
 }
 
@@ -189,29 +185,35 @@ func TestNewsEndAPass(t *testing.T) {
 	}
 }
 
-// TestMailbox: what comes between two passes limits the next one, and is still there
-// after it; what was taken limits nothing.
-func TestMailbox(t *testing.T) {
+// TestRunner: what wakes a runner during a pass ends that pass after the grace period, and only that one;
+// the next one comes at once.
+func TestRunner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := mailbox{wake: make(chan struct{}, 1)}
-		m.Observe(&Facts{UID: "a"})
-		<-m.wake
-		m.take()
-		m.Observe(&Facts{UID: "b"})
-		for _, ended := range []error{context.Canceled, nil} {
-			ctx, done := m.during(t.Context(), time.Hour)
-			time.Sleep(gracePeriod)
-			synctest.Wait()
-			if ctx.Err() != ended {
-				t.Errorf("after the grace period: %v, want %v", ctx.Err(), ended)
+		r := newRunner()
+		var began []time.Time
+		var ended []error
+		start := time.Now()
+		go r.run(t.Context(), func(ctx context.Context) time.Time {
+			began = append(began, time.Now())
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Minute):
 			}
-			done()
-			if stale := ended != nil; m.isStale() != stale || len(m.wake) != 1 {
-				t.Errorf("stale %v, want %v; %d wake-ups, want 1", m.isStale(), stale, len(m.wake))
-			}
-			if f, _, _ := m.take(); f.UID != "b" {
-				t.Errorf("took %v, want b", f.UID)
-			}
+			ended = append(ended, ctx.Err())
+			return time.Now().Add(time.Hour)
+		})
+		for _, second := range []int{5, 100, 3700} {
+			time.Sleep(time.Until(start.Add(time.Duration(second) * time.Second)))
+			r.wake()
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		var got string
+		for i := range ended {
+			got += fmt.Sprintf("%v %v, ", began[i].Sub(start), ended[i])
+		}
+		if want := "0s context canceled, 15s <nil>, 1m40s <nil>, 1h1m40s <nil>, "; got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }

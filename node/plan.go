@@ -29,38 +29,40 @@ type Question struct {
 	NodeName  string                // for the description
 	Ranges    []netip.Prefix        // CLUSTER_CIDR
 	Table     []otc.Route           // what the route table holds
-	Confirmed map[netip.Prefix]bool // destinations that this process has seen pointing to Self
-	Gone      map[string]bool       // ECS ids that the cloud says are gone
+	Confirmed map[netip.Prefix]bool // destinations that this process has seen with Self as next hop
+	Gone      map[string]bool       // ECS ids of instances that do not exist
+	PutBack   bool                  // what was confirmed and leads to another instance now was taken by a late write
+	Keep      bool                  // the annotation is not usable: what leads to another instance is given up
 }
 
 // A Plan is what a route table lacks, and what is in the way.
 type Plan struct {
-	Changes   otc.Changes
-	Conflicts []otc.Route // at a wanted destination, and not ours to change
-	Contested []otc.Route // of these, the ecs routes that were ours once: no conflict if their instance is gone
-	Shadows   []otc.Route // take traffic of a wanted destination although its route is right
+	Changes     otc.Changes
+	Conflicts   []otc.Route // at a wanted destination, and not ours to change
+	HeldByOther []otc.Route // of these, ecs routes where ours was confirmed: no conflict if their instance is gone
+	GivenUp     []otc.Route // at destinations that are not wanted any more
+	Shadows     []otc.Route // take traffic of a wanted destination although its route is right
 }
 
-// lacks reports whether something wanted is missing, or something unwanted is
-// left over.
-func (p Plan) lacks() bool { return len(p.Changes) > 0 }
+// isComplete reports whether the table holds all that is wanted, and nothing of ours besides.
+func (p *Plan) isComplete() bool { return len(p.Changes) == 0 && len(p.Conflicts) == 0 }
 
-// drift says what is missing, changed, left over or shadowed.
-func (p Plan) drift() string {
-	what := map[otc.OpKind]string{otc.Add: "is missing", otc.Modify: "points elsewhere", otc.Delete: "is left over"}
+// drift names what is missing, changed, left over or shadowed.
+func (p *Plan) drift() string {
+	what := map[otc.OpKind]string{otc.Add: "is missing", otc.Modify: "leads to another instance", otc.Delete: "is left over"}
 	var parts []string
 	for _, op := range p.Changes {
 		parts = append(parts, op.Destination.String()+" "+what[op.Kind])
 	}
 	for _, route := range p.Shadows {
-		parts = append(parts, fmt.Sprintf("%s route %s → %s takes its traffic", route.Type, route.Destination, route.NextHop))
+		parts = append(parts, fmt.Sprintf("%s route %s takes its traffic", route.Type, route))
 	}
 	return strings.Join(parts, ", ")
 }
 
-// MakePlan decides, without doing anything. It adds what is missing, takes over a
-// wanted destination from another instance, and deletes what is provably this
-// instance's and no longer wanted. Everything else stays as it is.
+// MakePlan decides and does nothing. It adds what is missing, takes a wanted destination over
+// from another instance, and deletes what is provably this instance's and no longer wanted.
+// Everything else stays as it is.
 func MakePlan(q Question) Plan {
 	var p Plan
 	for _, want := range q.Wanted {
@@ -69,24 +71,24 @@ func MakePlan(q Question) Plan {
 	}
 	var left []otc.Route
 	for _, r := range q.Table {
-		if !slices.Contains(q.Wanted, r.Destination) && q.owns(r) {
+		if r.NextHop == q.Self && !slices.Contains(q.Wanted, r.Destination) && q.owns(r) {
 			left = append(left, r)
 		}
 	}
 	slices.SortFunc(left, byDestination)
 	left = slices.CompactFunc(left, func(a, b otc.Route) bool { return a.Destination == b.Destination }) // the rest next time
-	p.Changes = append(p.Changes, otc.Ops(otc.Delete, left...)...)                                       // last, so that no destination is without a route in between
+	p.Changes = append(p.Changes, otc.Ops(otc.Delete, left...)...)                                       // last, so that there is no gap (R5)
 	return p
 }
 
-// place decides about one wanted destination. A table may list it more than once
-// in different spellings.
+// place decides about one wanted destination. A table may list it more than once, spelled
+// differently.
 func (p *Plan) place(q Question, want netip.Prefix) {
 	route := otc.Route{Type: otc.TypeECS, Destination: want, NextHop: q.Self, Description: description(q.NodeName)}
 	var there []otc.Route
 	for _, r := range q.Table {
 		if r.Equal(route) {
-			return // whoever wrote it, and whatever it is described with
+			return // no matter who wrote it, and how it is described
 		}
 		if r.Destination == want {
 			there = append(there, r)
@@ -98,12 +100,15 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 	}
 	for _, r := range there {
 		switch {
+		case q.Keep:
+			p.GivenUp = append(p.GivenUp, r)
+			return
 		case r.Type != otc.TypeECS:
 			p.Conflicts = append(p.Conflicts, r)
 			return
-		case q.Confirmed[want] && !q.Gone[strings.ToLower(r.NextHop)]:
+		case q.Confirmed[want] && !q.PutBack && !q.Gone[r.NextHop]:
 			p.Conflicts = append(p.Conflicts, r)
-			p.Contested = append(p.Contested, r)
+			p.HeldByOther = append(p.HeldByOther, r)
 			return
 		}
 	}
@@ -129,7 +134,7 @@ func (p *Plan) shadow(q Question, want netip.Prefix) {
 // this instance, and either marked or confirmed by this process for an earlier
 // value of the annotation.
 func (q Question) owns(r otc.Route) bool {
-	return r.Type == otc.TypeECS && strings.EqualFold(r.NextHop, q.Self) && q.Self != "" &&
+	return r.Type == otc.TypeECS && r.NextHop == q.Self && q.Self != "" &&
 		otc.Inside(r.Destination, q.Ranges) &&
 		(strings.HasPrefix(r.Description, Mark) || q.Confirmed[r.Destination])
 }

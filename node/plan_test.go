@@ -62,9 +62,8 @@ func TestPlan(t *testing.T) {
 		{"unknown type in the way", a, "cfw " + a + " via x", "", "", "no change; conflict cfw"},
 		{"local route in the way", a, "local " + a + " via -", "", "", "no change; conflict local"},
 		{"another type to this instance", a, "vip " + a + " via me *", "", "", "no change; conflict vip"},
-		{"was ours, living claimant", a, a + " via other", confirms, "", "no change; conflict ecs contested"},
+		{"was ours, living claimant", a, a + " via other", confirms, "", "no change; conflict ecs held by another"},
 		{"was ours, dead claimant", a, a + " via other", confirms, "other", "modify 10.130.0.0/23 → me"},
-		{"was ours, dead claimant in upper case", a, a + " via OTHER", confirms, "other", "modify 10.130.0.0/23 → me"},
 		{"one in conflict, the other added", a + " " + b, "peering " + a + " via p1", "", "", "add 10.130.2.0/23 → me; conflict peering"},
 		{"dual stack", a + " fd01:0:0:7::/64", "fd01:0000:0:7:0::/64 via old", "", "", "add 10.130.0.0/23 → me, modify fd01:0000:0:7:0::/64 → me"},
 		{"more specific stranger", a, a + " via me; 10.130.1.0/24 via other", "", "", "no change; shadow 10.130.1.0/24"},
@@ -94,8 +93,8 @@ func describe(p Plan) string {
 	for _, r := range p.Conflicts {
 		s += "; conflict " + r.Type
 	}
-	if len(p.Contested) > 0 {
-		s += " contested"
+	if len(p.HeldByOther) > 0 {
+		s += " held by another"
 	}
 	for _, r := range p.Shadows {
 		s += "; shadow " + r.Destination.String()

@@ -39,11 +39,11 @@ func TestCosts(t *testing.T) {
 				w.wantTable(id, "10.129.0.0/23 → worker-1 *")
 			}
 			a.wantState(true, true)
-			if len(a.counts.took) != 4 || a.counts.took[0] != 0 {
-				t.Errorf("annotation to route: %v, want four values", a.counts.took)
+			if len(a.counts.took) != 4*tables || a.counts.took[0] != 0 {
+				t.Errorf("annotation to route: %v, want four values of each table", a.counts.took)
 			}
-			if ok, skipped := a.counts.get("pass success"), a.counts.get("pass skipped"); ok != 4 || skipped != 1 {
-				t.Errorf("got %d passes and %d skipped, want 4 and 1", ok, skipped)
+			if ok, skipped := a.counts.get("pass success"), a.counts.get("pass skipped"); ok != 4*tables || skipped != 1 {
+				t.Errorf("got %d passes and %d skipped, want %d and 1", ok, skipped, 4*tables)
 			}
 			if got := []int{a.counts.get("add success"), a.counts.get("delete success"), a.counts.get("modify success")}; got[0] != 2*tables || got[1] != tables || got[2] != 0 {
 				t.Errorf("%d tables: added, deleted, modified %d", tables, got)

@@ -17,8 +17,42 @@ const (
 	hintConflict = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
 	hintDrift    = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
 	hintShadow   = "remove the more specific route, or the VPC subnet that overlaps the pod subnet, in the OTC console: this program touches neither"
-	hintAbsent   = "is NODE_NAME right?"
 )
+
+// Status returns how the Node stands now, and all that was recorded.
+func (r *Reconciler) Status() status.Status {
+	r.mu.Lock()
+	in, l := r.intent, r.instance
+	r.mu.Unlock()
+	now := time.Now()
+	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: in.wanted, Changes: r.rec.recent()}
+	s.LastRead, s.NextRead = r.times()
+	if s.LoginRefused = l.refusal(); l.found {
+		s.Instance, s.InstanceName = l.server.ID, l.server.Name
+	}
+	var tables []*tableState
+	for _, t := range r.tables {
+		state := t.state()
+		tables = append(tables, &state)
+		s.Tables = append(s.Tables, state.status(r.cfg, in.wanted, s.Instance))
+		s.Conflicts += len(state.plan.Conflicts)
+		s.Drift += state.drift()
+		s.Orphans += len(state.orphans)
+		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
+		last, next := t.times()
+		s.LastRead, s.NextRead = later(s.LastRead, last), sooner(s.NextRead, next)
+	}
+	v := readiness(in, l, tables, r.cfg, now)
+	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons
+	return s
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // A verdict is whether a Node is ready and in sync, and why.
 type verdict struct {
@@ -26,56 +60,35 @@ type verdict struct {
 	reasons       []status.Reason // never empty
 }
 
-// judge decides by phase, instance and conditions.
-func judge(in intent, l locator, tables []*table, cfg *Config, now time.Time) verdict {
-	because := func(ready bool, text, hint string) verdict {
-		return verdict{ready, false, []status.Reason{{Text: oneLine(text), Hint: hint}}}
+// readiness follows from phase, instance and conditions.
+func readiness(in intent, l locator, tables []*tableState, cfg *Config, now time.Time) verdict {
+	because := func(ready bool, text string) verdict {
+		return verdict{ready, false, []status.Reason{{Text: oneLine(text)}}}
 	}
 	switch {
-	case in.phase == unknown:
-		return because(false, waitingForAPI, "")
-	case in.phase == absent:
-		return because(false, in.reason, hintAbsent)
 	case in.phase == skipped:
-		return because(true, "skipped: "+in.reason, "")
+		return because(true, "skipped: "+in.reason)
 	case !in.routes():
-		return because(false, in.reason, "")
+		return because(false, in.reason)
 	case !l.found:
-		return because(false, l.state(), "")
+		return because(false, l.state())
 	}
-	v := judgeTables(tables, cfg, now)
+	v := verdict{ready: true, inSync: true}
+	for _, s := range tables {
+		ready, inSync := s.isReady(cfg), s.inSync(cfg, now)
+		v.ready, v.inSync = v.ready && ready, v.inSync && inSync
+		if !ready || !inSync || s.err != nil || len(s.plan.GivenUp) > 0 {
+			v.reasons = append(v.reasons, status.Reason{Table: cmp.Or(s.read.Name, s.id), Text: s.line(cfg, now), Hint: s.hint(cfg)})
+		}
+	}
 	if in.phase == invalid {
 		v.inSync = false
-		v.reasons = append([]status.Reason{{Text: oneLine(in.reason + "; the routes of its last good value stay")}}, v.reasons...)
-	}
-	return v
-}
-
-// judgeTables gives a reason for every table that is not as it should be.
-func judgeTables(tables []*table, cfg *Config, now time.Time) verdict {
-	v := verdict{ready: true, inSync: true}
-	for _, t := range tables {
-		ready, inSync := t.condition.trait().ready, t.memory.inSync(now)
-		v.ready, v.inSync = v.ready && ready, v.inSync && inSync
-		if !ready || !inSync || t.err != nil {
-			v.reasons = append(v.reasons, status.Reason{Table: cmp.Or(t.view.Name, t.id), Text: t.state(), Hint: t.hint(cfg)})
-		}
+		v.reasons = append([]status.Reason{{Text: oneLine(in.reason + "; nothing is written until it is usable")}}, v.reasons...)
 	}
 	if len(v.reasons) == 0 {
 		v.reasons = []status.Reason{{Text: "all routes are confirmed"}}
 	}
 	return v
-}
-
-// refusal returns the error by which IAM refused the password that one of the clocks
-// waits for. An ID token locks nobody.
-func refusal(clocks []*clock) string {
-	for _, c := range clocks {
-		if e, refused := errors.AsType[*otc.LoginRefusedError](c.err); refused && e.Err.Operation == "login" && e.Err.Status != 0 {
-			return e.Error()
-		}
-	}
-	return ""
 }
 
 // state returns in one line where looking for the instance stands.
@@ -91,17 +104,25 @@ func (l *locator) state() string {
 	return "looking for the ECS instance"
 }
 
-// failure returns what the last attempt failed with. A login that IAM has refused is
-// named, for people and for whoever asks before another try.
-func (c *clock) failure() string {
-	refused, ok := errors.AsType[*otc.LoginRefusedError](c.err)
+// failure returns what the last pass failed with. A login that IAM has refused is named.
+func (s *schedule) failure() string {
+	refused, ok := errors.AsType[*otc.LoginRefusedError](s.err)
 	switch {
 	case ok && refused.Err.Status != 0:
-		return "login refused: " + c.err.Error()
+		return "login refused: " + s.err.Error()
 	case ok:
-		return "no login: " + c.err.Error()
+		return "no login: " + s.err.Error()
 	}
-	return c.err.Error()
+	return s.err.Error()
+}
+
+// refusal returns the error by which IAM refused the password that the next pass waits for; "" if none
+// does. An ID token locks nobody.
+func (s *schedule) refusal() string {
+	if e, ok := errors.AsType[*otc.LoginRefusedError](s.err); ok && e.Err.Operation == "login" && e.Err.Status != 0 {
+		return e.Error()
+	}
+	return ""
 }
 
 // isLogin reports whether something failed because there is no token.
@@ -118,66 +139,79 @@ func unlessLogin(err error, what string) string {
 	return what
 }
 
-// state returns in one line how the table stands.
-func (t *table) state() string {
-	text := t.condition.trait().name
-	switch t.condition {
-	case failed:
-		text = t.failure()
-	case conflicted:
-		text += ": a route of somebody else is in the way"
-	case drifted:
-		text += ": " + t.plan.drift()
-	case planned:
-		text += ": would " + t.plan.Changes.String()
-	case unsure:
-		text += ": " + t.failure()
+// line returns in one line how the table stands.
+func (s *tableState) line(cfg *Config, now time.Time) string {
+	c := s.condition(cfg)
+	text := c.String()
+	switch {
+	case c == failed:
+		text = s.failure()
+	case c == conflicted:
+		text += ": a foreign route is in the way"
+	case c == drifted, c == shadowed:
+		text += ": " + s.plan.drift()
+	case c == planned:
+		text += ": would " + s.plan.Changes.String()
+	case s.err != nil && !s.inSync(cfg, now):
+		text += "; not read again since: " + s.failure()
+	case s.err != nil:
+		text += "; the last read failed: " + s.failure()
+	}
+	if given := s.givenUp(); given != "" {
+		text += "; given up, since it leads to another instance: " + given
 	}
 	return oneLine(text)
 }
 
-// hint returns what a person can do about the table's condition; "" if nothing,
-// or if the state says it.
-func (t *table) hint(cfg *Config) string {
-	switch {
-	case t.condition == conflicted:
+// hint returns what a person can do about the table's condition; "" if nothing, or if the line says it.
+func (s *tableState) hint(cfg *Config) string {
+	switch c := s.condition(cfg); {
+	case c == conflicted:
 		return hintConflict
-	case t.condition == drifted && !t.plan.lacks():
+	case c == shadowed:
 		return hintShadow
-	case t.condition == drifted && !t.writes(cfg):
+	case c == drifted && !s.mayWrite(cfg) && !s.target.keep:
 		return hintDrift
 	}
 	return ""
 }
 
+// drift counts what a table that was confirmed has lost since.
+func (s *tableState) drift() int {
+	if s.confirmedAt.IsZero() {
+		return len(s.plan.Shadows)
+	}
+	return len(s.plan.Shadows) + len(s.plan.Changes)
+}
+
 // status shows the table and each wanted route in it.
-func (t *table) status(cfg *Config, wanted []netip.Prefix, self string) status.Table {
-	s := status.Table{ID: t.id, Name: t.view.Name, State: t.state(), LastRead: t.readAt, Used: t.view.Used()}
+func (s *tableState) status(cfg *Config, wanted []netip.Prefix, self string) status.Table {
+	out := status.Table{ID: s.id, Name: s.read.Name, State: s.line(cfg, time.Now()), LastRead: s.read.AsOf, Used: s.read.Used()}
 	if cfg.DryRun {
-		for _, op := range t.plan.Changes {
-			s.Planned = append(s.Planned, op.String())
+		for _, op := range s.plan.Changes {
+			out.Planned = append(out.Planned, op.String())
 		}
 	}
 	for _, want := range wanted {
-		s.Routes = append(s.Routes, t.compare(want, self))
+		out.Routes = append(out.Routes, s.compare(want, self))
 	}
-	return s
+	return out
 }
 
 // compare looks one wanted destination up in the table as last read.
-func (t *table) compare(want netip.Prefix, self string) status.Route {
-	s := status.Route{Destination: want, Wanted: self}
-	for _, route := range t.view.Routes {
+func (s *tableState) compare(want netip.Prefix, self string) status.Route {
+	out := status.Route{Destination: want, Wanted: self}
+	for _, route := range s.read.Routes {
 		if route.Destination != want {
 			continue
 		}
-		if s.Seen = route.NextHop; route.Type != otc.TypeECS {
-			s.Seen = route.Type + " " + route.NextHop
+		if out.Seen = route.NextHop; route.Type != otc.TypeECS {
+			out.Seen = route.Type + " " + route.NextHop
 		}
-		if s.Note = "somebody else's"; s.Seen == self {
-			s.Note = ""
+		if out.Note = "foreign"; out.Seen == self {
+			out.Note = ""
 			break
 		}
 	}
-	return s
+	return out
 }

@@ -4,281 +4,248 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"net/netip"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"otc-route-manager/otc"
 )
 
-// maxAge is how old a read may be that a PUT rests on, counted from when it was asked
-// for: executed 60 s late, the PUT still comes before whoever has the route since reads
-// it for the last time, 75 s after the confirmation.
-const (
-	maxAge  = 10 * time.Second
-	maxAged = 2 // reads of one pass that are too old when they come
-)
-
-// Errors of a pass over one table.
+// Why a pass ended early.
 var (
-	errOtherVPC = errors.New("the route table belongs to another VPC than the instance")
-	errStale    = errors.New("the Node has changed meanwhile")
-	errSlow     = fmt.Errorf("the route table takes longer than %v to answer, so nothing is written: what it shows may be another's by now", maxAge)
+	errOtherVPC   = errors.New("the route table belongs to another VPC than the instance")
+	errSuperseded = errors.New("there is a newer target")
+	errNodeIsBack = errors.New("the deleted Node is back")
 )
 
-// A target is what the tables are brought to. No wanted subnets: the routes of a
-// deleted Node go.
-type target struct {
-	wanted []netip.Prefix
-	server otc.Server
-}
-
-// A table is one route table as far as this Node is concerned.
+// A table is the worker of one route table.
 type table struct {
-	id string
-	clock
-	memory
-	view    otc.RouteTable // as last read; ID "": never
-	readAt  time.Time      // zero: never
-	orphans []otc.Route    // marked routes of instances that are gone
+	env
+	runner
+	tracker orphanTracker
+
+	mu sync.Mutex
+	tableState
 }
 
-// newTables returns tables that nothing is known of.
-func newTables(ids []string) (tables []*table) {
-	for _, id := range ids {
-		tables = append(tables, &table{id: id})
-	}
-	return tables
+func newTable(id string, e env) *table {
+	return &table{env: e, runner: newRunner(), tracker: orphanTracker{map[string]absence{}, map[string]time.Time{}}, tableState: tableState{id: id}}
 }
 
-// restart makes the table due for another target.
-func (t *table) restart() {
-	t.memory = memory{owned: t.owned}
-	t.start(time.Now())
+// state returns how the table stands now.
+func (t *table) state() tableState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tableState
 }
 
-// sync reads the table and, if it may, changes it until a read shows what is
-// wanted. It changes nothing in t.
-func (t *table) sync(ctx context.Context, e env, to target) outcome {
-	a := &attempt{write: t.writes(e.cfg) && !e.cfg.DryRun, refused: map[otc.Op]error{}, sent: map[netip.Prefix]bool{}}
-	o := outcome{owned: t.owned}
-	if !a.write && t.isSettling() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, settlingRead)
-		defer cancel()
+// setTarget gives the worker something else to bring about. The same target costs no call, whatever else
+// happened to the Node (R8). No target suspends the worker, which forgets nothing.
+func (t *table) setTarget(to target, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	isNone, isSame := to.server.ID == "", to.equal(t.target)
+	if isNone == t.suspended && (isNone || isSame) {
+		return
 	}
-	var s step
-	for !s.done && s.err == nil {
-		s = t.perform(ctx, e, to, a, s, &o)
+	if !isNone && !isSame {
+		t.turnTo(to, now)
 	}
-	o.err = s.err
-	o.cut = errors.Is(o.err, errStale) || o.err != nil && errors.Is(ctx.Err(), context.Canceled)
-	o.accepted, o.rejected, o.maybe = a.accepted, a.failed, a.unknown != nil
-	if o.maybe {
-		o.rejected = append(o.rejected, a.last...)
-	}
-	return o
+	t.suspended = isNone
+	t.turns++
+	t.wake()
 }
 
-// perform does one step and returns the next.
-func (t *table) perform(ctx context.Context, e env, to target, a *attempt, s step, o *outcome) step {
+// work does the next pass if it is due. It returns when to come back.
+func (t *table) work(ctx context.Context) time.Time {
+	before, next := t.next()
+	if next.IsZero() || next.After(time.Now()) {
+		return next
+	}
+	t.reconcile(ctx, &before)
+	_, next = t.next()
+	return next
+}
+
+// next returns the state and when the next pass is due; the zero time: it is not.
+func (t *table) next() (tableState, time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
-	case s.wait > 0:
-		return step{err: wait(ctx, s.wait)}
-	case s.put != nil && e.stale():
-		return step{err: errStale}
-	case s.put != nil && tooOld(o.view) && o.aged < maxAged:
-		o.aged++
-		return step{}
-	case s.put != nil && tooOld(o.view):
-		return step{err: errSlow}
-	case s.put != nil:
-		return a.answered(s.put, e.cloud.UpdateRoutes(ctx, o.view, s.put))
+	case t.suspended:
+		return t.tableState, time.Time{}
+	case t.err != nil:
+		return t.tableState, t.poll(t.cloud, time.Now())
 	}
-	if err := t.read(ctx, e, to, o); err != nil {
-		return step{err: err}
-	}
-	return a.read(o.plan.Changes)
+	return t.tableState, t.at
 }
 
-// tooOld reports whether a PUT must not rest on a read any more.
-func tooOld(view otc.RouteTable) bool { return time.Since(view.AsOf) > maxAge }
-
-// read reads the table and plans.
-func (t *table) read(ctx context.Context, e env, to target, o *outcome) error {
-	view, err := e.cloud.RouteTable(ctx, t.id)
-	if err != nil {
-		return err
-	}
-	if elsewhere(view, to.server) {
-		return fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, t.id, view.VPCID, to.server.ID, to.server.VPCID)
-	}
-	q := Question{Wanted: to.wanted, Self: to.server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: view.Routes, Confirmed: o.owned}
-	if len(to.wanted) == 0 {
-		q.Confirmed = nil // behind a deleted Node only what carries our mark goes
-	}
-	o.view, o.plan = view, MakePlan(q)
-	if len(o.plan.Contested) > 0 {
-		if !o.asked { // once a pass, so that a PUT can follow the read at once
-			o.asked, o.gone = true, missing(ctx, e.cloud, to.server.ID, o.plan.Contested)
+// reconcile does one pass, and reports what it has led to.
+func (t *table) reconcile(ctx context.Context, before *tableState) {
+	a := newAttempt(before.mayWrite(t.cfg))
+	err := t.pass(ctx, before, a)
+	for result, changes := range map[string]otc.Changes{"success": a.accepted, "error": a.failed()} {
+		for _, op := range changes {
+			t.obs.RouteChange(string(op.Kind), result, 1)
 		}
-		q.Gone = o.gone
-		o.plan = MakePlan(q)
 	}
-	o.owned = owned(o.owned, to, view.Routes)
+	after, isInterrupted := t.end(ctx, before, a.accepted, err)
+	if isInterrupted {
+		return
+	}
+	t.obs.Pass(after.result(t.cfg))
+	if since := before.target.since; !since.IsZero() && after.target.since.IsZero() {
+		t.obs.AnnotationToRoute(time.Since(since))
+	}
+	t.record(before, &after)
+	if err == nil && len(a.accepted) == 0 && before.isAtRest(t.cfg) {
+		t.quota.ask(ctx, t.env)
+		t.checkOrphans(ctx)
+	}
+}
+
+// pass reads the table and, if it may, changes it until a read shows what is wanted.
+func (t *table) pass(ctx context.Context, before *tableState, a *attempt) error {
+	if before.target.isRemoval() {
+		if err := t.isNodeGone(ctx); err != nil {
+			return err
+		}
+	}
+	var shown otc.RouteTable
+	var gone map[string]bool
+	for s := (step{}); ; {
+		var err error
+		switch s.action {
+		case stepRead:
+			var plan Plan
+			if shown, plan, err = t.inspect(ctx, before, &gone); err == nil {
+				s, err = a.afterRead(plan.Changes), t.observed(before, shown, plan)
+			}
+		case stepPut:
+			if t.state().turns != before.turns {
+				return errSuperseded
+			}
+			s = a.afterPut(s.changes, t.cloud.UpdateRoutes(ctx, shown, s.changes))
+		case stepPause:
+			s, err = step{}, wait(ctx, s.wait)
+		default:
+			return s.err
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// isNodeGone returns nil if the deleted Node, whose routes are to go, is still gone.
+func (t *table) isNodeGone(ctx context.Context) error {
+	exists, err := t.kube.NodeExists(ctx, t.cfg.NodeName)
+	switch {
+	case err != nil:
+		return fmt.Errorf("could not see whether node %s is back: %w", t.cfg.NodeName, err)
+	case exists:
+		return errNodeIsBack
+	}
 	return nil
 }
 
-// elsewhere reports whether a table belongs to another VPC than an instance, if
-// both are known.
-func elsewhere(view otc.RouteTable, s otc.Server) bool {
-	return s.VPCID != "" && view.VPCID != "" && s.VPCID != view.VPCID
+// observed takes over at once what a read has shown, and records what a confirmed table lacks.
+func (t *table) observed(before *tableState, shown otc.RouteTable, plan Plan) error {
+	t.mu.Lock()
+	if t.turns != before.turns {
+		t.mu.Unlock()
+		return errSuperseded
+	}
+	t.observe(shown, plan)
+	after := t.tableState
+	t.mu.Unlock()
+	t.obs.TableRoutes(t.id, shown.Used())
+	if !after.confirmedAt.IsZero() && len(plan.Changes) > 0 {
+		t.recordDrift(&after)
+	}
+	return nil
 }
 
-// missing asks which next hops the cloud says are gone. In doubt they live: a cloud
-// that does not know our own instance either is not to be believed (R11).
-func missing(ctx context.Context, cloud Cloud, self string, routes []otc.Route) map[string]bool {
-	gone := map[string]bool{}
-	for _, route := range routes {
-		id := uuid(route.NextHop)
-		if _, asked := gone[id]; id != "" && !asked {
-			gone[id] = isGone(ctx, cloud, id)
-		}
+// end takes over how a pass has ended. An interrupted one claims nothing and forgets nothing.
+func (t *table) end(ctx context.Context, before *tableState, accepted otc.Changes, err error) (after tableState, isInterrupted bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.turns != before.turns {
+		return t.tableState, true
 	}
-	if slices.Contains(slices.Collect(maps.Values(gone)), true) {
-		if _, err := cloud.Server(ctx, self); err != nil {
-			return nil
-		}
+	if len(accepted) > 0 && before.mayPutBack() {
+		t.putBacks++
 	}
-	return gone
-}
-
-// owned returns which destinations have been seen pointing to this instance; one
-// that no longer does and is not wanted is nobody's business any more.
-func owned(before map[netip.Prefix]bool, to target, routes []otc.Route) map[netip.Prefix]bool {
-	after := map[netip.Prefix]bool{}
-	for _, route := range routes {
-		if route.Type == otc.TypeECS && route.NextHop == to.server.ID && (before[route.Destination] || slices.Contains(to.wanted, route.Destination)) {
-			after[route.Destination] = true
-		}
-	}
-	for _, p := range to.wanted {
-		if before[p] {
-			after[p] = true
-		}
-	}
-	return after
-}
-
-// finish takes over what a pass has brought, and plans the next.
-func (t *table) finish(e env, o outcome) {
-	now := time.Now()
-	t.memory = t.after(o, e.cfg, now)
-	if o.isRead() {
-		t.view, t.readAt = o.view, now
-		e.obs.TableRoutes(t.id, t.view.Used())
-	}
-	for result, ch := range map[string]otc.Changes{"success": o.accepted, "error": o.rejected} {
-		for _, op := range ch {
-			e.obs.RouteChange(string(op.Kind), result, 1)
-		}
-	}
+	t.removed = append(slices.Clip(t.removed), accepted.Routes(otc.Delete)...)
 	switch {
-	case o.cut: // what has another target now is due at once
-		t.again(time.Second)
-	case o.err != nil:
-		t.failed(o.err, t.retry(t.pause(o.err), e.cfg, now))
-	default:
-		t.start(t.nextRead(e.cfg, now))
+	case errors.Is(err, errNodeIsBack):
+		t.set(time.Time{}) // the informer brings the event
+		return t.tableState, true
+	case err != nil && errors.Is(ctx.Err(), context.Canceled):
+		return t.tableState, true
 	}
+	t.finish(err, t.cfg, time.Now())
+	if !t.confirmedAt.IsZero() && !t.target.isRemoval() {
+		t.target.since = time.Time{}
+	}
+	after = t.tableState
+	if after.condition(t.cfg) == confirmed {
+		t.removed = nil // recorded with this confirmation
+	}
+	return after, false
 }
 
-// about is the topic under which the table is recorded.
-func (t *table) about(what string) string { return "table " + t.id + what }
-
-// record says what a pass has brought, if that is new. before is what was known
-// before it.
-func (t *table) record(e env, to target, before condition, o outcome) {
-	what := "could not update route table " + t.id
-	switch {
-	case o.cut: // claims nothing
-	case o.err != nil && t.condition.trait().right:
-		e.rec.failure(t.about(""), "", "could not check route table "+t.id, o.err, until(t.due))
-	case o.err != nil && len(to.wanted) == 0:
-		e.rec.failure(t.about(""), routeFailed, "could not clean up route table "+t.id, o.err, until(t.due))
-	case o.err != nil:
-		if !o.isRead() {
-			what = unlessLogin(o.err, "could not read route table "+t.id)
-		}
-		e.rec.failure(t.about(""), routeFailed, what, o.err, until(t.due))
-	case t.condition == conflicted:
-		e.rec.state(t.about(""), failing, routeConflict, t.conflict(e.cfg.NodeName), "table", t.id, "next_attempt", until(t.due).Round(time.Second))
-	case len(to.wanted) == 0: // recorded for all tables at once
-	case t.condition == planned && t.plan.lacks():
-		e.rec.state(t.about(""), info, "", "dry run, nothing was written: would "+t.plan.Changes.String(), "table", t.id)
-	case t.condition == drifted:
-		e.rec.state(t.about(""), warning, routeDrifted, t.drifting(e.cfg, to), "table", t.id)
-	default:
-		t.recordConfirmed(e, to, before, o)
+// inspect reads a table and plans. Which next hops are gone is asked once a pass, so that a PUT can
+// follow the read at once.
+func (e env) inspect(ctx context.Context, s *tableState, gone *map[string]bool) (otc.RouteTable, Plan, error) {
+	shown, err := e.cloud.RouteTable(ctx, s.id)
+	if err != nil {
+		return shown, Plan{}, err
 	}
+	server := s.target.server
+	if isElsewhere(shown, server) {
+		return shown, Plan{}, fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, s.id, shown.VPCID, server.ID, server.VPCID)
+	}
+	isRemoval := s.target.isRemoval()
+	q := Question{Wanted: s.target.wanted, Self: server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: shown.Routes,
+		Confirmed: s.confirmed, Gone: *gone, PutBack: s.mayPutBack(), Keep: s.target.keep}
+	if isRemoval {
+		q.Confirmed = nil // only what carries our mark goes
+	}
+	plan := MakePlan(q)
+	if len(plan.HeldByOther) > 0 && *gone == nil {
+		*gone = goneHops(ctx, e.cloud, server.ID, plan.HeldByOther)
+		q.Gone = *gone
+		plan = MakePlan(q)
+	}
+	return shown, plan, nil
 }
 
-// recordConfirmed says that all routes are right, and once that the table can be
-// read again.
-func (t *table) recordConfirmed(e env, to target, before condition, o outcome) {
-	state := "route " + join(to.wanted) + " → " + e.cfg.NodeName + " confirmed"
-	attrs := []any{"table", t.id, "next_hop", to.server.ID}
-	gone := t.removed
-	if before.trait().right {
-		gone = o.accepted.Routes(otc.Delete)
-	}
-	switch {
-	case before == unsure:
-		e.rec.record(t.about(""), state, info, "", "route table "+t.id+" can be read again: "+state, attrs...)
-	case len(gone) > 0:
-		e.rec.record(t.about(""), state, success, routeMoved, state+", removed "+destinations(gone), attrs...)
-	default:
-		e.rec.record(t.about(""), state, success, routeConfirmed, state, attrs...)
-	}
+// isElsewhere reports whether a table belongs to another VPC than an instance, if both are known.
+func isElsewhere(shown otc.RouteTable, s otc.Server) bool {
+	return s.VPCID != "" && shown.VPCID != "" && s.VPCID != shown.VPCID
 }
 
-// drifting says how the table has drifted, and what would mend it.
-func (t *table) drifting(cfg *Config, to target) string {
-	if !t.plan.lacks() {
-		return "route " + join(to.wanted) + " → " + cfg.NodeName + " is in the table, but " + t.plan.drift()
-	}
-	hint := ""
-	if !t.writes(cfg) {
-		hint = " (set DRIFT_REPAIR=true to have it put back)"
-	}
-	return "route table " + t.id + " has drifted: " + t.plan.drift() + hint
+// A quota is asked for once a day, by whichever table is at rest first. Who may not read it goes on
+// assuming [TableLimit].
+type quota struct {
+	mu    sync.Mutex
+	asked time.Time // zero: never
 }
 
-// conflict says what is in the way.
-func (t *table) conflict(nodeName string) string {
-	var parts []string
-	for _, route := range t.plan.Conflicts {
-		parts = append(parts, fmt.Sprintf("%s route %s → %s", route.Type, route.Destination, route.NextHop))
+func (q *quota) ask(ctx context.Context, e env) {
+	q.mu.Lock()
+	isDue := q.asked.IsZero() || time.Since(q.asked) >= 24*time.Hour
+	if isDue {
+		q.asked = time.Now()
 	}
-	return fmt.Sprintf("route table %s has a route of somebody else where %s should be: %s; nothing was written there: remove that route, or find out whose it is", t.id, nodeName, strings.Join(parts, ", "))
-}
-
-// drifts counts what a table that was right has lost since.
-func (t *table) drifts() int {
-	if t.condition == drifted {
-		return len(t.plan.Changes) + len(t.plan.Shadows)
+	q.mu.Unlock()
+	if !isDue {
+		return
 	}
-	return len(t.plan.Shadows)
-}
-
-func destinations(routes []otc.Route) string {
-	var s []string
-	for _, route := range routes {
-		s = append(s, route.Destination.String())
+	if limit, err := e.cloud.RouteQuota(ctx); err == nil && limit > 0 {
+		e.obs.RouteLimit(limit)
 	}
-	return strings.Join(s, ", ")
 }
 
 // until is how long it is until t; 0 if that is past or never.
@@ -291,15 +258,4 @@ func wait(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// remains says what of a deleted Node's routes was or would be removed.
-func (t *table) remains() (text []string) {
-	switch {
-	case t.condition == planned && t.plan.lacks():
-		text = append(text, "dry run, would "+t.plan.Changes.String())
-	case len(t.removed) > 0:
-		text = append(text, "removed "+destinations(t.removed)+" from route table "+t.id)
-	}
-	return text
 }

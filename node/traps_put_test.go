@@ -116,7 +116,7 @@ func fullTraps() []trap {
 			run: func(w *world, a *agent) {
 				w.pass(time.Hour)
 				a.wantState(false, false)
-				w.wantPattern("login server( get put:" + fmt.Sprint(k.status) + "( quotas)?){7,13}")
+				w.wantPattern("login server( get put:" + fmt.Sprint(k.status) + "){7,13}")
 				for i := range k.n {
 					w.DeleteRoute(mainTable, fmt.Sprintf("192.168.%d.0/24", i))
 				}
@@ -211,7 +211,7 @@ func writerTraps() []trap {
 	}, {
 		name: "trap 30: somebody takes our route to another living server", set: drift(true), run: redirects,
 		table: []string{"10.128.2.0/23 → " + otherID}, calls: first + "( get server){1,2}", state: "not ready",
-		told: []string{"log error … somebody else … " + otherID, "event Warning RouteConflict", "status conflict"},
+		told: []string{"log error … a foreign route … leads to instance " + otherID, "event Warning RouteConflict", "status conflict"},
 	}, {
 		name: "trap 30: the other server dies, so there is one claimant left", set: drift(false),
 		run: func(w *world, a *agent) {
@@ -228,6 +228,6 @@ func writerTraps() []trap {
 				Before: func() { w.PutRoute(mainTable, foreignRoute("nat", "10.128.2.0/23", natID)) }})
 		},
 		table: []string{"nat 10.128.2.0/23 → " + natID}, calls: "login server get put:400 get( get){3,5}", state: "not ready",
-		told: []string{"log error … somebody else … nat route", "event Warning RouteConflict"},
+		told: []string{"log error … a foreign route … has a nat route", "event Warning RouteConflict"},
 	}}
 }

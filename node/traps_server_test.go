@@ -89,7 +89,7 @@ func serverTraps() []trap {
 			w.pass(time.Hour)
 			w.wantChecked(a, "❌ source/destination check: it is on")
 		},
-		table: []string{home}, calls: first + " login server server quotas get port.list", told: []string{"log success"}, state: "ready, in sync",
+		table: []string{home}, calls: first + " login server server get port.list", told: []string{"log success"}, state: "ready, in sync",
 	}, {
 		name: "trap 31: the server is replaced by one of the same name and address",
 		run: func(w *world, a *agent) {

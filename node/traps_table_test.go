@@ -94,7 +94,7 @@ func viewTraps() []trap {
 			w.pass(30 * time.Minute)
 		},
 		table: []string{home}, calls: first + "( get( servers)?){1,2}", state: "ready",
-		told: []string{"log warning … local route 10.128.0.0/16 … takes its traffic", "event Warning RouteDrifted", "status drifted"},
+		told: []string{"log warning … local route 10.128.0.0/16 … takes its traffic", "event Warning RouteDrifted", "status shadowed"},
 	}, {
 		name: "trap 35: the table serves none of the Node's subnets",
 		set: func(w *world, a *agent) {
@@ -105,7 +105,7 @@ func viewTraps() []trap {
 			w.pass(time.Hour)
 			w.wantChecked(a, "ℹ️ subnet: no configured route table serves the Node's own subnet")
 		},
-		table: []string{home}, calls: first + " login server server quotas get port.list", told: []string{"log success"}, state: "ready, in sync",
+		table: []string{home}, calls: first + " login server server get port.list", told: []string{"log success"}, state: "ready, in sync",
 	}}
 }
 
@@ -132,7 +132,7 @@ func foreignTraps() []trap {
 				w.pass(16 * time.Minute)
 			},
 			table: []string{home, "10.128.8.0/23 → worker-1 *"}, calls: first + "( get){3,5} get put get", state: "ready, in sync",
-			told: []string{"log error route table … somebody else where worker-1 should be: " + kind + " route 10.128.2.0/23 → " + natID + "; nothing was written there",
+			told: []string{"log error route table … a foreign route where worker-1 should be: 10.128.2.0/23 has a " + kind + " route to " + natID + "; nothing was written there",
 				"event Warning RouteConflict … " + natID, "log success"},
 		})
 	}

@@ -71,9 +71,9 @@ func (w *world) wantQuiet(d time.Duration) {
 	if looks < least || looks > most {
 		w.t.Errorf("%d looks at the table in %v, want %d to %d", looks, d, least, most)
 	}
-	logins := w.Count(otctest.OpLogin)
-	if others -= looks + logins + w.Count(otctest.OpServerList); others > 0 || logins > 1+int(d/day) {
-		w.t.Errorf("%d logins and %d calls besides in %v", logins, others, d)
+	logins, quotas := w.Count(otctest.OpLogin), w.Count(otctest.OpQuotas)
+	if others -= looks + logins + quotas; others > 0 || max(logins, quotas) > 1+int(d/day) {
+		w.t.Errorf("%d logins, %d quotas and %d calls besides in %v", logins, quotas, others, d)
 	}
 	w.Reset()
 }
