@@ -288,7 +288,7 @@ func TestR7WrongPassword(t *testing.T) {
 		var out bytes.Buffer
 		code := check(t.Context(), cfg, w.getenv, &out, slog.New(slog.DiscardHandler))
 		n, untried := w.cloud.Count(otctest.OpLogin), strings.Contains(out.String(), "; not tried again: ")
-		if code != config.ExitFailure || n != tt.logins || untried != (n == 1) || !strings.Contains(out.String(), "\n❌ login: HTTP 401 ") {
+		if code != config.ExitFailure || n != tt.logins || untried != (n == 1) || !strings.Contains(out.String(), "\n❌ login: HTTP 401: ") {
 			t.Errorf("host %q: exit code %d, %d logins, printed\n%s", tt.host, code, n, &out)
 		}
 	}

@@ -187,7 +187,7 @@ func accessCases() []checkCase {
 	grant := ` to the user's group in this project; it takes effect with the next token (request id ID)`
 	return []checkCase{
 		{"wrong password", func(c *trial) { c.SetPassword("another") }, noCloud,
-			`❌ login: HTTP 401 "The user name or password is wrong.": IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, ` +
+			`❌ login: HTTP 401: IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, ` +
 				`wrong account (OS_DOMAIN_NAME), wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) ` +
 				`counts at once, a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)` + noLogin},
 		{"the running pod has been refused", func(c *trial) { c.refused = "iam login: HTTP 401: why" }, noCloud,
@@ -197,7 +197,7 @@ func accessCases() []checkCase {
 		}, noCloud, "❌ login: OS_PASSWORD_FILE: gone: is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it" + noLogin},
 		{"ID token", func(c *trial) { c.withIDToken("cluster") }, "login",
 			"✅ login: by ID token, project 5b0c9a7e2f4d4c1e9d8a6b3f7c2e1d04, token until 2000-01-02T00:00:00Z"},
-		{"refused ID token", func(c *trial) { c.withIDToken("elsewhere") }, noCloud, `❌ login: iam id token login: HTTP 404 IAM.0004 "The identity provider does not exist.": IAM knows no such identity provider (OS_IDENTITY_PROVIDER), ` +
+		{"refused ID token", func(c *trial) { c.withIDToken("elsewhere") }, noCloud, `❌ login: iam id token login: HTTP 404 IAM.0004: IAM knows no such identity provider (OS_IDENTITY_PROVIDER), ` +
 			`or no such project (OS_PROJECT_ID or OS_PROJECT_NAME); sent to provider elsewhere: issuer https://kubernetes.default.svc, audience [otc-route-manager], ` +
 			`subject system:serviceaccount:x:y (request id ID)` + noLogin},
 		{"wrong region", func(c *trial) { c.otc.Region = "eu-nl9" }, noCloud,

@@ -52,14 +52,14 @@ func TestR9(t *testing.T) {
 		a := w.up(1)
 		w.pass(time.Hour)
 		a.wantState(true, true)
-		a.wantTold(1, "iam login: HTTP 400", "[redacted]")
+		a.wantTold(1, "iam login: HTTP 400: check")
 		token := w.Tokens()[0]
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 403, Body: []byte(`{"code":"X.2","message":"token ` + token + ` lacks rights"}`)})
 		w.Fail(otctest.Fault{Op: otctest.OpTableUpdate, Status: 403, Body: []byte(token)})
 		a.move("10.129.0.0/23")
 		w.pass(time.Hour)
 		a.wantState(true, true)
-		a.wantTold(1, "X.2", "[redacted]")
+		a.wantTold(1, "X.2", "token … lacks rights")
 	})
 }
 

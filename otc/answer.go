@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -77,7 +76,7 @@ func (k *call) judge(err error) *Error {
 		return nil
 	}
 	e := &Error{Service: k.service, Operation: k.operation, Reaction: Transient,
-		RequestID: k.show(cmp.Or(a.header.Get("X-Request-Id"), a.header.Get("X-Openstack-Request-Id")))}
+		RequestID: k.showID(cmp.Or(a.header.Get("X-Request-Id"), a.header.Get("X-Openstack-Request-Id")))}
 	if err != nil {
 		k.failed(e, err)
 		return e
@@ -88,8 +87,9 @@ func (k *call) judge(err error) *Error {
 		k.intercepted(e)
 		return e
 	}
-	e.Status, e.Code, e.Message, e.RequestID = a.status, k.show(code), k.show(message), cmp.Or(k.show(id), e.RequestID)
+	e.Status, e.Code, e.Message, e.RequestID = a.status, code, message, cmp.Or(k.showID(id), e.RequestID)
 	e.decide()
+	e.Code, e.Message = k.showCode(code), k.show(message)
 	return e
 }
 
@@ -100,7 +100,10 @@ func (k *call) intercepted(e *Error) {
 	if e.Cure = cureWay; a.status == http.StatusTooManyRequests {
 		e.Reaction = Throttled
 	}
-	what := "a body that is not the API's: " + k.show(string(a.body))
+	what := "a body that is not the API's"
+	if text := k.show(string(a.body)); text != "" {
+		what += ": " + text
+	}
 	switch body := bytes.TrimSpace(a.body); {
 	case a.status/100 == 3:
 		what = "a redirect" + a.destination()
@@ -142,15 +145,16 @@ func (k *call) failed(e *Error, err error) {
 // decode decodes the answer of a call that succeeded.
 func (k *call) decode(result any) error {
 	if err := json.Unmarshal(k.last.body, result); err != nil {
-		return k.malformed(err)
+		return k.malformed(k.shown(err))
 	}
 	return nil
 }
 
-// malformed is the error for an answer that says success and makes no sense.
+// malformed is the error for an answer that says success and makes no sense. What err
+// says is shown.
 func (k *call) malformed(err error) *Error {
-	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("%w: %w", errUnusable, k.shown(err)), Reaction: Transient,
-		Cure: cureWay, RequestID: k.show(k.last.header.Get("X-Request-Id"))}
+	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("%w: %w", errUnusable, err), Reaction: Transient,
+		Cure: cureWay, RequestID: k.showID(k.last.header.Get("X-Request-Id"))}
 }
 
 // unwrapURL strips the method and URL that package http puts around an error.
@@ -164,14 +168,4 @@ func unwrapURL(err error) error {
 func isBadCertificate(err error) bool {
 	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	return ok
-}
-
-// kind names the content type of the answer, in words of ours.
-func (a *attempt) kind() string {
-	for _, known := range []string{"json", "html", "xml", "plain"} {
-		if strings.Contains(strings.ToLower(a.header.Get("Content-Type")), known) {
-			return known
-		}
-	}
-	return "unknown type"
 }

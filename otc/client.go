@@ -124,6 +124,6 @@ func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) (
 	if k.service == "vpc" && strings.HasPrefix(path, "/v2.0/") { // Neutron's paths name no project
 		k.url = strings.TrimSuffix(s.base["vpc"], "/v1/"+s.project) + path
 	}
-	k.secrets = []Secret{s.token}
+	k.token = s.token
 	return c.sender.send(ctx, k)
 }

@@ -259,7 +259,7 @@ func TestConnectionsTakeTheirTime(t *testing.T) {
 				}
 				w.client.sender.transport = tr
 				defer tr.CloseIdleConnections()
-				k := &call{service: "vpc", operation: opTable, method: http.MethodPut, url: "https://vpc.test/", secrets: []Secret{{}}}
+				k := &call{service: "vpc", operation: opTable, method: http.MethodPut, url: "https://vpc.test/"}
 				err := w.client.sender.send(t.Context(), k)
 				if tt.want == "" {
 					if err != nil {

@@ -20,7 +20,7 @@ type Error struct {
 	Operation  string        // for example "get_route_table"
 	Status     int           // HTTP status; 0: no complete answer came, or not the API's
 	Code       string        // for example "VPC.2812"; "" if the body had none
-	Message    string        // the cloud's words, at most 300 bytes, secrets removed
+	Message    string        // the cloud's words, at most 300 bytes; "" at login
 	RequestID  string        // for the provider's support; may be ""
 	RetryAfter time.Duration // what the answer asked for, or until a login may be tried again; 0: nothing
 	Reaction   Reaction      // what may be done about it, by the policy table

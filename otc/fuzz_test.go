@@ -25,7 +25,7 @@ func FuzzDecodeError(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, status int) {
 		const secret = "MIIsecret"
-		k := &call{service: "vpc", operation: opTable, method: http.MethodGet, secrets: []Secret{NewSecret(secret)}, last: attempt{dial: &dial{}, status: status, body: body}}
+		k := &call{service: "vpc", operation: opTable, method: http.MethodGet, last: attempt{dial: &dial{}, status: status, body: body}}
 		e := k.judge(nil)
 		success := status/100 == 2 && status != http.StatusAccepted
 		if e == nil {

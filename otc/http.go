@@ -52,7 +52,7 @@ type call struct {
 	header             http.Header               // beside the usual
 	encode             func() ([]byte, error)    // makes the body, last thing before it is sent; nil: there is none, or it is made
 	notAfter           time.Time                 // without a connection by then it must not be sent; zero: whenever
-	secrets            []Secret                  // must not come back in an error
+	token              Secret                    // of the session; a login has none
 	stream             func(*json.Decoder) error // takes a success as it arrives, in each attempt anew; nil: decode it later
 	deadline           time.Time
 	attempts           int
@@ -115,7 +115,7 @@ func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, 
 	}
 	maps.Copy(req.Header, k.header)
 	if k.service != "iam" {
-		req.Header.Set("X-Auth-Token", k.secrets[0].Reveal())
+		req.Header.Set("X-Auth-Token", k.token.Reveal())
 	}
 	return req, nil
 }

@@ -52,7 +52,7 @@ func (c Credentials) check() error {
 // call returns the login. By password: IAM API, obtaining a user token through password
 // authentication. By ID token: IAM API, obtaining a token with an OpenID Connect ID token.
 func (c Credentials) call(authURL string) *call {
-	k := &call{service: "iam", operation: c.operation(), method: http.MethodPost, secrets: []Secret{c.Secret}}
+	k := &call{service: "iam", operation: c.operation(), method: http.MethodPost}
 	if c.IdentityProvider == "" {
 		k.url, k.body = authURL+"/auth/tokens", c.passwordBody()
 	} else {

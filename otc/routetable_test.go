@@ -216,9 +216,9 @@ func TestRouteQuota(t *testing.T) {
 		t.Errorf("got the query %v", r.Query)
 	}
 	for _, body := range []string{`{"quotas":{"resources":[{"type":"vpc","quota":150}]}}`, `{"quotas":{"resources":[]}}`, `{}`, `[]`,
-		`{"quotas":{"resources":[{"type":"routetableContainRoutes"}]}}`, `{"quotas":{"resources":[{"type":"routetableContainRoutes","quota":"x"}]}}`} {
+		`{"quotas":{"resources":[{"type":"routetableContainRoutes"}]}}`, `{"quotas":{"resources":[{"type":"routetableContainRoutes","quota":"x"}]}}`, `{"quotas":{"resources":[{"quota":` + strings.Repeat("1", 1000) + `}]}}`} {
 		w.Fail(otctest.Fault{Op: otctest.OpQuotas, Body: []byte(body)})
-		if got, err := w.client.RouteQuota(t.Context()); err == nil || !strings.Contains(err.Error(), "unusable answer") {
+		if got, err := w.client.RouteQuota(t.Context()); err == nil || !strings.Contains(err.Error(), "unusable answer") || len(err.Error()) > 500 {
 			t.Errorf("%s: got %d, %v; want an error", body, got, err)
 		}
 	}

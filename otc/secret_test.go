@@ -151,37 +151,46 @@ func TestR9NothingShowsCredentials(t *testing.T) {
 	}
 }
 
-// R9: a text that may hold a secret is not shown at all, only how long it was and
-// what; a text that does not is shown.
+// R9: what is shown of an answer, of its error code and of a request id, elsewhere and
+// at login. Words that may be a token or a part of one are elided.
 func TestR9WhatIsShown(t *testing.T) {
-	const secret = "geheim/Wört 17+4%"
-	for _, tt := range []struct{ name, text, want string }{
-		{"harmless", `the %name% & "C:\users" is 100% wrong\u00`, `the %name% & "C:\users" is 100% wrong\u00`},
-		{"a secret", "bad: " + secret + "!", "[redacted]: 24 bytes of json"},
-		{"JSON of another cloud", `bad: geheim\/W\u00F6rt 17+4%`, "[redacted]: 28 bytes of json"},
-		{"too long to be searched", strings.Repeat("x", 64<<10+1), "[redacted]: 65537 bytes of json"},
-		{"ESC and colours", "a\x1b[2J\x1b[31mb", "a?[2J?[31mb"},
-		{"bidirectional marks", "a\u202eb\u2066c\u200fd", "a?b?c?d"},
-		{"lines", "a\r\nb\u2028c\vd\u0085e", "a b c d e"},
-		{"other controls", "a\x00b\x7fc\u009bd", "a?b?c?d"},
-		{"no UTF-8", "a\xff", "a?"},
+	const id, req = "3b8e0d71c45f4a2e9d60b7a1f2c3e845", "req-3b8e0d71-c45f-4a2e-9d60-b7a1f2c3e845"
+	word := strings.Repeat("x", 40)
+	for _, tt := range []struct{ name, text, want, code, id string }{
+		{"harmless", `the %name% & "C:\users" is 100% wrong\u00`, `the %name% & "C:\users" is 100% wrong\u00`, "", ""},
+		{"40 bytes", "a " + word + " b", "a " + word + " b", "", ""},
+		{"41 bytes", "a " + word + "x b", "a … b", "", ""},
+		{"a long text", strings.Repeat("ab ", 200), strings.Repeat("ab ", 99) + "...", "", ""},
+		{"ESC and colours", "a\x1b[2J\x1b[31mb", "a?[2J?[31mb", "", ""},
+		{"bidirectional marks", "a\u202eb\u2066c\u200fd", "a?b?c?d", "", ""},
+		{"lines", "a\r\nb\u2028c\vd\u0085e", "a b c d e", "", ""},
+		{"other controls", "a\x00b\x7fc\u009bd", "a?b?c?d", "", ""},
+		{"no UTF-8", "a\xff", "a?", "", ""},
+		{"a code of IAM", "IAM.0061", "IAM.0061", "IAM.0061", ""},
+		{"a code of the gateway", "APIGW.0301", "APIGW.0301", "APIGW.0301", ""},
+		{"a password that looks like a code", "geheim.1234", "geheim.1234", "", ""},
+		{"another one", "IAM.12345", "IAM.12345", "", ""},
+		{"a request id", id, id, "", id},
+		{"a request id of OpenStack", req, req, "", req},
 	} {
-		k := &call{secrets: []Secret{{}, NewSecret(secret)}, last: attempt{dial: &dial{}, header: http.Header{"Content-Type": {"application/JSON"}}}}
-		if got := k.show(tt.text); got != tt.want {
+		vpc, iam := &call{service: "vpc", last: attempt{dial: &dial{}}}, &call{service: "iam", last: attempt{dial: &dial{}}}
+		for _, k := range []*call{vpc, iam} {
+			k.last.dial.connected.Store(true)
+		}
+		if got := vpc.show(tt.text); got != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
 		}
-		if got := k.judge(errors.New(tt.text)).Err.Error(); got != tt.want {
+		if got := vpc.showCode(tt.text) + vpc.showID(tt.text); got != tt.want+tt.want {
+			t.Errorf("%s as code and id: got %q, want %q", tt.name, got, tt.want)
+		}
+		if got := vpc.judge(errors.New(tt.text)).Err.Error(); got != tt.want {
 			t.Errorf("%s from the transport: got %q, want %q", tt.name, got, tt.want)
 		}
-		if got := k.malformed(errors.New(tt.text)).Err.Error(); got != "unusable answer: "+tt.want {
-			t.Errorf("%s from the decoder: got %q, want %q", tt.name, got, tt.want)
+		if code, id := iam.showCode(tt.text), iam.showID(tt.text); iam.show(tt.text) != "" || code != tt.code || id != tt.id {
+			t.Errorf("%s at login: got %q, code %q, request id %q", tt.name, iam.show(tt.text), code, id)
 		}
-	}
-	const odd = `p"/\<+ü😀 %` // no piece of it looks the same in all spellings
-	for form, spell := range spelling() {
-		k := &call{secrets: []Secret{NewSecret(odd)}}
-		if got := k.show("bad: " + spell(odd)); !strings.HasPrefix(got, redacted) && form != "cut" {
-			t.Errorf("%s: got %q", form, got)
+		if got := iam.judge(errors.New(tt.text)).Err.Error(); got != "an answer that makes no sense" {
+			t.Errorf("%s from the transport at login: got %q", tt.name, got)
 		}
 	}
 }
