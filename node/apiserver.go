@@ -18,8 +18,8 @@ import (
 const (
 	hintWay       = "check the API server and the way to it"
 	hintServer    = "wait; if it lasts, look at the API server's pods and its log"
-	hintWatch     = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"
-	hintEvents    = "the ServiceAccount needs create on events in namespace default (manifests.yaml)"
+	hintWatch     = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml, make deploy)"
+	hintEvents    = "the ServiceAccount needs create on events in namespace default (manifests.yaml, make deploy)"
 	hintAdmission = "a quota, policy or webhook of the cluster refuses it"
 	hintOthers    = "something on the way to the API server drops the field selector, or answers from a cache"
 	hintToken     = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"

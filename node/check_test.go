@@ -265,8 +265,8 @@ func nodeCases() []checkCase {
 	}
 	return []checkCase{
 		absent("no Node", func(c *trial) { c.node = nil }, "there is no Node worker-1: check NODE_NAME against kubectl get nodes"),
-		absent("no right to read it", func(c *trial) { c.kube.Forbid("get") }, "reading Node worker-1 is forbidden: it takes the ClusterRole of manifests.yaml (make deploy)"),
-		absent("API server is down", func(c *trial) { c.kube.Down(true) }, "cannot read Node worker-1: the API server is down: check KUBECONFIG and the API server"),
+		absent("no right to read it", func(c *trial) { c.kube.Forbid("get") }, `cannot read Node worker-1: nodes "worker-1" is forbidden: User "system:serviceaccount:otc-route-manager:otc-route-manager" cannot get resource "nodes" in API group "" at the cluster scope: `+hintWatch),
+		absent("API server is down", func(c *trial) { c.kube.Down(true) }, "cannot read Node worker-1: the API server is down: "+hintServer),
 		{"not a worker", func(c *trial) { c.node.Labels = map[string]string{labelMaster: ""} }, "role change proof",
 			"ℹ️ role: not a worker, so it gets no routes; the label node-role.kubernetes.io/worker would make it one"},
 		{"no annotation", func(c *trial) { c.node.Annotations = nil }, "annotation change proof",

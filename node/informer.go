@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,7 +77,8 @@ var (
 func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	k.lastTransportError.Store(nil)
+	var last atomic.Pointer[error]
+	ctx = context.WithValue(ctx, lastTransportError{}, &last)
 	h.reset()
 	accepted := make(chan struct{})
 	informer := cache.NewSharedIndexInformer(k.listWatch(accepted, end), &corev1.Node{}, 0, nil)
@@ -91,7 +93,7 @@ func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration) erro
 	if <-established {
 		return nil
 	}
-	if err := k.lastTransportError.Load(); err != nil {
+	if err := last.Load(); err != nil {
 		return *err
 	}
 	return context.Cause(ctx)

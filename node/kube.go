@@ -22,13 +22,12 @@ const maxAnswer = 4 << 20
 // Kube is the Kubernetes API as far as one Node needs it: a watch on that Node,
 // and Events about it.
 type Kube struct {
-	rest               *rest.RESTClient
-	transport          *http.Transport // that rest sends with; nil: unknown
-	ownProxy           bool            // KUBECONFIG names a proxy
-	name               string
-	rec                *Recorder
-	problem            atomic.Pointer[watchProblem] // nil: none
-	lastTransportError atomic.Pointer[error]        // what last went wrong on the way to the API server
+	rest      *rest.RESTClient
+	transport *http.Transport // that rest sends with; nil: unknown
+	ownProxy  bool            // KUBECONFIG names a proxy
+	name      string
+	rec       *Recorder
+	problem   atomic.Pointer[watchProblem] // nil: none
 }
 
 // NewKube returns a Kube for the Node of that name. It sends nothing yet. A nil
@@ -50,7 +49,7 @@ func NewKube(cfg *rest.Config, nodeName string, rec *Recorder) (*Kube, error) {
 		rec = NewRecorder(nil, nil)
 	}
 	k := &Kube{name: nodeName, rec: rec, ownProxy: cfg.Proxy != nil}
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return errorRecorder{next, k} })
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return errorRecorder{next} })
 	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("Kubernetes client: %w", err)
 	}
@@ -68,18 +67,19 @@ func coreV1() (serializer.CodecFactory, error) {
 	return serializer.NewCodecFactory(scheme), err
 }
 
+// lastTransportError is, as a key of a request's context, where an errorRecorder
+// keeps why there was no answer.
+type lastTransportError struct{}
+
 // An errorRecorder keeps the transport's error, which client-go turns into an
 // empty watch.
-type errorRecorder struct {
-	http.RoundTripper
-	kube *Kube
-}
+type errorRecorder struct{ http.RoundTripper }
 
 func (e errorRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := e.RoundTripper.RoundTrip(r)
-	switch {
-	case err != nil && r.Context().Err() == nil:
-		e.kube.lastTransportError.Store(&err)
+	switch last, ok := r.Context().Value(lastTransportError{}).(*atomic.Pointer[error]); {
+	case err != nil && ok && r.Context().Err() == nil:
+		last.Store(&err)
 	case err == nil && (resp.StatusCode != http.StatusOK || !r.URL.Query().Has("watch")):
 		resp.Body = struct {
 			io.Reader
@@ -93,15 +93,18 @@ func (e errorRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 // connections.
 func (e errorRecorder) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
 
-// Get reads a Node once. The error is a NotFound only if the API server itself
+// Get reads a Node once. The error says what to do; it is a NotFound only if the API server itself
 // says that this Node is not there, not some load balancer that a page is not.
 func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
 	var n corev1.Node
 	err := fromAPIServer(k.rest.Get().Resource("nodes").Name(name).MaxRetries(0).Do(ctx).Into(&n))
-	if apierrors.IsNotFound(err) && !aboutNode(err, name) {
+	switch {
+	case err == nil || apierrors.IsNotFound(err) && aboutNode(err, name):
+		return &n, err
+	case apierrors.IsNotFound(err):
 		err = fmt.Errorf("404, but not from the API server about node %s: %v", name, err)
 	}
-	return &n, err
+	return nil, fmt.Errorf("%w: %s", err, k.hint(err, hintWatch))
 }
 
 // aboutNode reports whether err came as a Status that names this Node.

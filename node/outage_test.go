@@ -78,7 +78,7 @@ func TestWatchProblem(t *testing.T) {
 		"JSON's 403":       {func(l *lookout) { l.wire.say(text(http.StatusForbidden, "application/json", `{"message":"denied"}`)) }, "HTTP 403" + notFromIt, way},
 		"starting":         {func(l *lookout) { l.Down(true) }, "the API server is down", server},
 		"forbidden": {func(l *lookout) { l.Forbid("list", "watch") }, `nodes is forbidden: User "system:serviceaccount:otc-route-manager:otc-route-manager" cannot watch resource "nodes" in API group "" at the cluster scope`,
-			"the ServiceAccount needs get, list and watch on nodes (manifests.yaml)"},
+			hintWatch},
 		"token refused": {func(l *lookout) {
 			l.wire.say(text(http.StatusUnauthorized, "application/json", `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`))
 		}, "Unauthorized", "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"},
@@ -106,6 +106,25 @@ func TestWatchProblem(t *testing.T) {
 			}, worker("worker-1", "a"))
 		})
 	}
+}
+
+// TestWatchProblemIsItsOwn: what an Event fails with says nothing about the watch.
+func TestWatchProblemIsItsOwn(t *testing.T) {
+	look(t, func(l *lookout) {
+		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost {
+				panic(http.ErrAbortHandler)
+			}
+			silent(w, r)
+		})
+	}, func(t *testing.T, l *lookout) {
+		l.writes()
+		l.Event(false, "RouteConfirmed", "lost")
+		l.pass(20 * time.Second)
+		if text, _ := l.kube.WatchProblem(); text != "cannot watch node worker-1: no answer within 15s" {
+			t.Errorf("problem %q", text)
+		}
+	}, worker("worker-1", "a"))
 }
 
 // TestWatchNotAccepted: a list alone is no watch. What it says counts.
