@@ -533,7 +533,8 @@ func TestWalls(t *testing.T) {
 }
 
 // TestDaemonSet: uid 1001, in no group of the files, can read its credentials; and what
-// the program wrote last is shown when it has ended.
+// the program wrote last is shown when it has ended. Go and client-go have other defaults
+// than it was measured with.
 func TestDaemonSet(t *testing.T) {
 	manifests, err := os.Open("manifests.yaml")
 	if err != nil {
@@ -562,6 +563,15 @@ func TestDaemonSet(t *testing.T) {
 		mounted++
 		if mode != nil && *mode&0o004 == 0 && pod.SecurityContext.FSGroup == nil {
 			t.Errorf("volume %s: mode %o and no fsGroup, want one that uid %d can read", v.Name, *mode, *pod.SecurityContext.RunAsUser)
+		}
+	}
+	env := map[string]string{}
+	for _, e := range pod.Containers[0].Env {
+		env[e.Name] = e.Value
+	}
+	for name, want := range map[string]string{"GOGC": "50", "GOMAXPROCS": "1", "HTTP2_READ_IDLE_TIMEOUT_SECONDS": "10", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
+		if env[name] != want {
+			t.Errorf("%s is %q, want %s", name, env[name], want)
 		}
 	}
 	if policy := pod.Containers[0].TerminationMessagePolicy; mounted == 0 || policy != corev1.TerminationMessageFallbackToLogsOnError {

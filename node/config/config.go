@@ -6,10 +6,7 @@ package config
 import (
 	"log/slog"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"strconv"
 
 	"k8s.io/client-go/rest"
 
@@ -31,10 +28,9 @@ type Config struct {
 
 	IdentityProvider string // whose ID token logs in; "": a password does
 
-	login               otc.Credentials
-	idTokenFile         string
-	kubeconfig          string
-	gcPercent, maxProcs string // for the Go runtime
+	login       otc.Credentials
+	idTokenFile string
+	kubeconfig  string
 }
 
 // Read reads and checks the environment. It returns every problem, each naming
@@ -63,33 +59,12 @@ func Read(getenv func(string) string, names ...string) (Config, []string) {
 	return r.cfg, r.problems
 }
 
-// Prepare tells libraries that read the environment by themselves what they would not
-// find there: the Go runtime has other defaults, and takes no blank around a number;
-// net/http uses no proxy, without an error, if the value has a newline at its end.
+// Prepare cleans what net/http reads from the environment by itself: it uses no
+// proxy, without an error, if the value has a newline at its end.
 func Prepare() {
-	c, _ := Read(os.Getenv, "GOGC", "GOMAXPROCS") // a problem will be told, and end the program
-	percent, err := strconv.Atoi(c.gcPercent)
-	if err != nil {
-		percent = -1 // off
-	}
-	debug.SetGCPercent(percent)
-	procs, _ := strconv.Atoi(c.maxProcs) // 0 changes nothing
-	runtime.GOMAXPROCS(procs)
 	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY"} {
 		if v, err := setting(name).value(os.Getenv); err == nil {
 			_ = os.Setenv(name, v) // it is valid; net/http reads it at the first request
-		}
-	}
-	ping()
-}
-
-// ping makes a connection to the API server that falls silent end after 15 s instead
-// of client-go's 45, unless the environment says otherwise. client-go reads this
-// when it makes a transport; there is no other way to tell it.
-func ping() {
-	for name, seconds := range map[string]string{"HTTP2_READ_IDLE_TIMEOUT_SECONDS": "10", "HTTP2_PING_TIMEOUT_SECONDS": "5"} {
-		if os.Getenv(name) == "" {
-			_ = os.Setenv(name, seconds) // both are valid
 		}
 	}
 }

@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -130,7 +128,6 @@ func TestProblems(t *testing.T) {
 		{"proxy by address", base.with("HTTPS_PROXY", "socks5://[fd01::1]:1080", "NO_PROXY", ""), ""},
 		{"proxy, as curl reads it", base.with("https_proxy", "ftp://x"), "HTTPS_PROXY: the proxy's URL has a scheme other than http, https and socks5: " +
 			"want a URL such as http://proxy.example.com:3128; in user and password %, #, / and @ are written %25, %23, %2F and %40; make create-configmap sets it"},
-		{"runtime", base.with("GOGC", "off", "GOMAXPROCS", "2"), ""},
 	} {
 		if _, problems := config.Read(tt.env.get); strings.Join(problems, "|") != tt.want {
 			t.Errorf("%s: got %q, want %q", tt.name, problems, tt.want)
@@ -275,28 +272,6 @@ func TestValues(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, tt.want)
 		}
-	}
-}
-
-// TestPrepare: the Go runtime is told what its two settings say, cleaned as every value.
-func TestPrepare(t *testing.T) {
-	percent, procs := debug.SetGCPercent(100), runtime.GOMAXPROCS(0)
-	t.Cleanup(func() { debug.SetGCPercent(percent); runtime.GOMAXPROCS(procs) })
-	t.Setenv("HTTP2_PING_TIMEOUT_SECONDS", "7")
-	t.Setenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS", "")
-	for _, tt := range []struct {
-		gogc, gomaxprocs string
-		percent, procs   int
-	}{{"", "", 50, 1}, {"200\n", " 3", 200, 3}, {"off", "1", -1, 1}} {
-		t.Setenv("GOGC", tt.gogc)
-		t.Setenv("GOMAXPROCS", tt.gomaxprocs)
-		config.Prepare()
-		if got := debug.SetGCPercent(100); got != tt.percent || runtime.GOMAXPROCS(0) != tt.procs {
-			t.Errorf("GOGC=%q GOMAXPROCS=%q: got %d and %d, want %d and %d", tt.gogc, tt.gomaxprocs, got, runtime.GOMAXPROCS(0), tt.percent, tt.procs)
-		}
-	}
-	if idle, ping := os.Getenv("HTTP2_READ_IDLE_TIMEOUT_SECONDS"), os.Getenv("HTTP2_PING_TIMEOUT_SECONDS"); idle != "10" || ping != "7" {
-		t.Errorf("client-go is told %q and %q, want 10 and what the environment says", idle, ping)
 	}
 }
 

@@ -95,10 +95,6 @@ func (c *Config) settings() []Setting {
 			Meaning: "proxy for requests to the cloud and to the API server", Want: "a URL such as http://proxy.example.com:3128; in user and password %, #, / and @ are written %25, %23, %2F and %40"},
 		{Name: "NO_PROXY", Object: ConfigMap, list: true, lowerCase: true, parse: proxyException,
 			Meaning: "hosts that are reached without it, the API server for one", Want: "host names, addresses and CIDRs, comma separated"},
-		{Name: "GOGC", Default: "50", Object: ConfigMap, parse: pattern("off|[0-9]{1,9}", &c.gcPercent), // a quarter less memory at no measurable cost
-			Meaning: "garbage collector percentage of the Go runtime", Want: "a percentage such as 50, or off"},
-		{Name: "GOMAXPROCS", Default: "1", Object: ConfigMap, parse: pattern("[1-9][0-9]{0,8}", &c.maxProcs), // every further CPU of a large worker costs memory
-			Meaning: "CPUs that the Go runtime uses at once", Want: "a number from 1"},
 	}
 }
 

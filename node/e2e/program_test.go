@@ -226,6 +226,7 @@ func (w *worker) environment() []string {
 		"NODE_NAME=" + w.name,
 		"METRICS_PORT=" + strconv.Itoa(w.port),
 		"STARTUP_JITTER=0",
+		"HTTP2_READ_IDLE_TIMEOUT_SECONDS=10", "HTTP2_PING_TIMEOUT_SECONDS=5", // as in manifests.yaml
 		"LOG_LEVEL=debug",
 	}
 }

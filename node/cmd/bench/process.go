@@ -38,6 +38,8 @@ type process struct {
 func (p program) start(w *world, more ...string) (*process, error) {
 	if p.polls {
 		more = append(more, "POLL_INTERVAL="+pollInterval.String())
+	} else {
+		more = append(more, "GOGC=50", "GOMAXPROCS=1") // as in manifests.yaml
 	}
 	started := &process{cmd: exec.Command(p.path)}
 	started.cmd.Env = w.environment(more...)
