@@ -2,7 +2,7 @@
 # wrong with one the program itself says.
 # shellcheck shell=sh
 # shellcheck disable=SC2034 # used where this is included
-optional_names='OTC_VPC_ENDPOINT OTC_ECS_ENDPOINT DRY_RUN DRIFT_CHECK_INTERVAL DRIFT_REPAIR ORPHAN_CLEANUP STARTUP_JITTER LOG_LEVEL LOG_FORMAT'
+optional_names='OTC_VPC_ENDPOINT OTC_ECS_ENDPOINT KUBE_OWN_NODE DRY_RUN DRIFT_CHECK_INTERVAL DRIFT_REPAIR ORPHAN_CLEANUP STARTUP_JITTER LOG_LEVEL LOG_FORMAT'
 
 about() {
 	case $1 in

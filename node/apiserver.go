@@ -16,13 +16,15 @@ import (
 )
 
 const (
-	hintWay       = "check the API server and the way to it"
-	hintServer    = "wait; if it lasts, look at the API server's pods and its log"
-	hintWatch     = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml, make deploy)"
-	hintEvents    = "the ServiceAccount needs create on events in namespace default (manifests.yaml, make deploy)"
-	hintAdmission = "a quota, policy or webhook of the cluster refuses it"
-	hintOthers    = "something on the way to the API server drops the field selector, or answers from a cache"
-	hintToken     = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
+	hintWay        = "check the API server and the way to it"
+	hintServer     = "wait; if it lasts, look at the API server's pods and its log"
+	hintWatch      = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml, make deploy)"
+	hintEvents     = "the ServiceAccount needs create on events in namespace default (manifests.yaml, make deploy)"
+	hintOtherNodes = "the ServiceAccount itself needs get on nodes for this, with KUBE_OWN_NODE too (manifests.yaml)"
+	hintOwnNode    = "KUBE_OWN_NODE needs Kubernetes 1.36 or later, the rules for it in manifests.yaml (those in namespace default too), and the token of a pod on this node"
+	hintAdmission  = "a quota, policy or webhook of the cluster refuses it"
+	hintOthers     = "something on the way to the API server drops the field selector, or answers from a cache"
+	hintToken      = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
 )
 
 // fromAPIServer returns what the API server itself has said as it is. An answer
@@ -53,6 +55,14 @@ func (k *Kube) hint(err error, rights string) string {
 	return hintServer
 }
 
+// rights returns what a refused request needs: these, or those of KUBE_OWN_NODE.
+func (k *Kube) rights(account string) string {
+	if k.ownNode {
+		return hintOwnNode
+	}
+	return account
+}
+
 // hintOnTheWay returns what to do about an error that does not come from the API
 // server.
 func (k *Kube) hintOnTheWay(err error) string {
@@ -81,7 +91,7 @@ func (k *Kube) proxy() string {
 	return "the API server is asked through " + proxy.Host + ", the proxy of HTTPS_PROXY: name " + api.Hostname() + " in NO_PROXY, or check that proxy"
 }
 
-// transportOf returns what client-go sends with; nil if that is unknown.
+// transportOf returns what client-go has wrapped; nil if that is unknown.
 func transportOf(rt http.RoundTripper) *http.Transport {
 	for {
 		if t, ok := rt.(*http.Transport); ok {

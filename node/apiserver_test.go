@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -207,4 +208,43 @@ func TestProxyOfKubeconfig(t *testing.T) {
 	if err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
+}
+
+// TestOwnNode: as the Node's kubelet everything is asked but other Nodes, and what is
+// refused is told with what that needs.
+func TestOwnNode(t *testing.T) {
+	const kubelet = "system:node:worker-1"
+	look(t, func(l *lookout) { l.as = kubelet }, func(t *testing.T, l *lookout) {
+		l.until("a")
+		l.Event(false, "RouteConfirmed", "one")
+		l.writes()
+		for _, name := range []string{"worker-1", "worker-10"} {
+			if exists, err := l.kube.NodeExists(t.Context(), name); !exists || err != nil {
+				t.Errorf("%s: %v, %v", name, exists, err)
+			}
+		}
+		var got []string
+		for _, r := range l.Requests() {
+			got = append(got, strings.TrimSpace(r.Verb+" "+r.Resource+" "+r.Name+" as "+r.As))
+		}
+		slices.Sort(got)
+		want := []string{"create events  as " + kubelet, "get nodes worker-1 as " + kubelet, "get nodes worker-10 as", "watch nodes  as " + kubelet}
+		if !slices.Equal(got, want) {
+			t.Errorf("requests %q, want %q", got, want)
+		}
+		l.Forbid("get", "list", "watch", "create")
+		l.CloseWatches()
+		l.Event(false, "RouteConfirmed", "two")
+		l.pass(time.Minute)
+		for _, told := range l.told.texts() {
+			if !strings.Contains(told, ": "+hintOwnNode) {
+				t.Errorf("logged %q, want what KUBE_OWN_NODE needs", told)
+			}
+		}
+		_, own := l.kube.NodeExists(t.Context(), "worker-1")
+		_, other := l.kube.NodeExists(t.Context(), "worker-10")
+		if len(l.told.texts()) != 2 || !strings.HasSuffix(fmt.Sprint(own), hintOwnNode) || !strings.HasSuffix(fmt.Sprint(other), hintOtherNodes) {
+			t.Errorf("logged %q, reads failed with %v and %v", l.told.texts(), own, other)
+		}
+	}, worker("worker-1", "a"), worker("worker-10", "other"))
 }

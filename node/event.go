@@ -82,7 +82,7 @@ func (k *Kube) WriteEvents(ctx context.Context, q *Events) {
 // eventDropped records that an Event is dropped. The state is the reason alone: the
 // error names the Event, so that each would be news.
 func (k *Kube) eventDropped(err error) {
-	rights := hintEvents
+	rights := k.rights(hintEvents)
 	if status, ok := errors.AsType[*apierrors.StatusError](err); ok && status.ErrStatus.Details != nil && status.ErrStatus.Details.Name != "" {
 		rights = hintAdmission // a missing right is noticed before the Event is read
 	}

@@ -262,7 +262,7 @@ func (k *Kube) watchEstablished() {
 // watchFailed records a watch that was not established.
 func (k *Kube) watchFailed(err error) {
 	err = fromAPIServer(err)
-	p := watchProblem{fmt.Sprintf("cannot watch node %s: %v", k.name, err), k.hint(err, hintWatch)}
+	p := watchProblem{fmt.Sprintf("cannot watch node %s: %v", k.name, err), k.hint(err, k.rights(hintWatch))}
 	if errors.Is(err, errOthers) {
 		p.hint = hintOthers
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,8 +24,10 @@ const maxAnswer = 4 << 20
 // and Events about it.
 type Kube struct {
 	rest      *rest.RESTClient
-	transport *http.Transport // that rest sends with; nil: unknown
-	ownProxy  bool            // KUBECONFIG names a proxy
+	account   *rest.RESTClient // the same, never as another user
+	ownNode   bool             // rest acts as this Node's kubelet
+	transport *http.Transport  // that rest sends with; nil: unknown
+	ownProxy  bool             // KUBECONFIG names a proxy
 	name      string
 	rec       *Recorder
 	problem   atomic.Pointer[watchProblem] // nil: none
@@ -48,15 +51,30 @@ func NewKube(cfg *rest.Config, nodeName string, rec *Recorder) (*Kube, error) {
 	if rec == nil {
 		rec = NewRecorder(nil, nil)
 	}
-	k := &Kube{name: nodeName, rec: rec, ownProxy: cfg.Proxy != nil}
+	k := &Kube{name: nodeName, rec: rec, ownProxy: cfg.Proxy != nil, ownNode: strings.HasPrefix(cfg.Impersonate.UserName, "system:node:")}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return errorRecorder{next} })
-	if k.rest, err = rest.RESTClientFor(cfg); err != nil {
-		return nil, fmt.Errorf("Kubernetes client: %w", err)
+	if k.rest, k.transport, err = connection(cfg); err != nil {
+		return nil, err
 	}
-	if k.transport = transportOf(k.rest.Client.Transport); k.transport != nil {
-		prepare(k.transport)
+	k.account = k.rest
+	if k.ownNode {
+		cfg.Impersonate = rest.ImpersonationConfig{}
+		k.account, _, err = connection(cfg)
 	}
-	return k, nil
+	return k, err
+}
+
+// connection returns a client and what it sends with; nil if that is unknown.
+func connection(cfg *rest.Config) (*rest.RESTClient, *http.Transport, error) {
+	client, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("Kubernetes client: %w", err)
+	}
+	transport := transportOf(client.Client.Transport)
+	if transport != nil {
+		prepare(transport)
+	}
+	return client, transport, nil
 }
 
 // coreV1 reads and writes the objects of Kubernetes' group without a name, and no
@@ -93,18 +111,23 @@ func (e errorRecorder) RoundTrip(r *http.Request) (*http.Response, error) {
 // connections.
 func (e errorRecorder) WrappedRoundTripper() http.RoundTripper { return e.RoundTripper }
 
-// Get reads a Node once. The error says what to do; it is a NotFound only if the API server itself
-// says that this Node is not there, not some load balancer that a page is not.
+// Get reads a Node once; a kubelet's rights do not reach to other Nodes. The error
+// says what to do; it is a NotFound only if the API server itself says that this Node
+// is not there, not some load balancer that a page is not.
 func (k *Kube) Get(ctx context.Context, name string) (*corev1.Node, error) {
+	client, rights := k.rest, k.rights(hintWatch)
+	if name != k.name && k.ownNode {
+		client, rights = k.account, hintOtherNodes
+	}
 	var n corev1.Node
-	err := fromAPIServer(k.rest.Get().Resource("nodes").Name(name).MaxRetries(0).Do(ctx).Into(&n))
+	err := fromAPIServer(client.Get().Resource("nodes").Name(name).MaxRetries(0).Do(ctx).Into(&n))
 	switch {
 	case err == nil || apierrors.IsNotFound(err) && aboutNode(err, name):
 		return &n, err
 	case apierrors.IsNotFound(err):
 		err = fmt.Errorf("404, but not from the API server about node %s: %v", name, err)
 	}
-	return nil, fmt.Errorf("%w: %s", err, k.hint(err, hintWatch))
+	return nil, fmt.Errorf("%w: %s", err, k.hint(err, rights))
 }
 
 // aboutNode reports whether err came as a Status that names this Node.

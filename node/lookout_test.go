@@ -33,6 +33,7 @@ type lookout struct {
 	end  chan struct{} // closed when Watch has returned
 	stop context.CancelFunc
 	wire *pipes
+	as   string // the user that the API server is asked as; "": the account
 }
 
 // look runs test with an API server that holds these Nodes and was prepared, and a
@@ -51,7 +52,7 @@ func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout),
 		server := &http.Server{Handler: l.wire.front(l.Server)}
 		go func() { _ = server.Serve(l.wire) }()
 		// QPS: no limit, a test asks more than a Node does.
-		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dialer.dial, QPS: -1}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
+		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dialer.dial, QPS: -1, Impersonate: rest.ImpersonationConfig{UserName: l.as}}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,6 +113,7 @@ type Request struct {
 	Path      string
 	Query     url.Values
 	UserAgent string
+	As        string // the user to impersonate
 	Accept    string
 }
 
@@ -200,6 +201,7 @@ func parse(r *http.Request) Request {
 		Path:      r.URL.Path,
 		Query:     r.URL.Query(),
 		UserAgent: r.UserAgent(),
+		As:        r.Header.Get("Impersonate-User"),
 		Accept:    r.Header.Get("Accept"),
 	}
 	if rest, ok := strings.CutPrefix(req.Path, "/api/v1/"); ok {

@@ -14,6 +14,7 @@ type Request struct {
 	Verb      string // "get", "list", "watch", "create" …
 	URL       *url.URL
 	User      string // such as "system:serviceaccount:otc-route-manager:otc-route-manager"
+	As        string // the user that it was asked as, if not that one
 	UserAgent string
 	Code      int    // HTTP status
 	Stage     string // "ResponseComplete"; a watch has a "ResponseStarted" before it
@@ -48,7 +49,7 @@ func (c *ControlPlane) Requests() ([]Request, error) {
 func parseRequest(line []byte) (Request, error) {
 	var e struct {
 		Stage, Verb, RequestURI, UserAgent string
-		User                               struct{ Username string }
+		User, ImpersonatedUser             struct{ Username string }
 		ObjectRef                          struct{ Resource string }
 		ResponseStatus                     struct{ Code int }
 		StageTimestamp                     time.Time
@@ -61,7 +62,7 @@ func parseRequest(line []byte) (Request, error) {
 		return Request{}, err
 	}
 	return Request{
-		Verb: e.Verb, URL: u, User: e.User.Username, UserAgent: e.UserAgent, Code: e.ResponseStatus.Code,
+		Verb: e.Verb, URL: u, User: e.User.Username, As: e.ImpersonatedUser.Username, UserAgent: e.UserAgent, Code: e.ResponseStatus.Code,
 		Stage: e.Stage, Resource: e.ObjectRef.Resource, Time: e.StageTimestamp,
 	}, nil
 }
