@@ -57,8 +57,8 @@ func (m *Metrics) Handler(status func() status.Status, alive func() error) http.
 	return secured(mux)
 }
 
-// Server returns a server for h that holds few connections and gives slow peers up
-// soon. What goes wrong with one is for debugging: anybody can cause it.
+// Server returns a server for h that holds few connections and soon closes slow ones.
+// Their errors are logged at debug level: anybody can cause them.
 func Server(h http.Handler, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -67,7 +67,7 @@ func Server(h http.Handler, log *slog.Logger) *http.Server {
 		WriteTimeout:      10 * time.Second,
 		IdleTimeout:       75 * time.Second, // a scrape every minute keeps its connection
 		MaxHeaderBytes:    8 << 10,
-		ConnState:         new(crowd).changed,
+		ConnState:         new(connLimiter).changed,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }

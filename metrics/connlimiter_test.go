@@ -32,7 +32,7 @@ func (c namedConn) RemoteAddr() net.Addr {
 	return addr
 }
 
-func TestCrowd(t *testing.T) {
+func TestConnLimiter(t *testing.T) {
 	states := map[string]http.ConnState{"new": http.StateNew, "active": http.StateActive, "idle": http.StateIdle, "closed": http.StateClosed}
 	all := func(event, format string) string { // of 32 connections
 		var events []string
@@ -43,17 +43,17 @@ func TestCrowd(t *testing.T) {
 	}
 	full := all("new", "1-%d")
 	tests := []struct{ name, events, closed string }{
-		{"there is room for one that comes for another", full + ", closed 1-7, new 1-a", ""},
-		{"the one at rest longest gives way", full + ", new 1-a, new 1-b", "1-0 1-1"},
-		{"one that has just answered has not been at rest long", full + ", active 1-0, idle 1-0, new 1-a", "1-1"},
+		{"one is closed before another is opened", full + ", closed 1-7, new 1-a", ""},
+		{"the longest idle one is evicted", full + ", new 1-a, new 1-b", "1-0 1-1"},
+		{"one that has just answered has not been idle long", full + ", active 1-0, idle 1-0, new 1-a", "1-1"},
 		{"one in the middle of a request stays", full + ", active 1-0, new 1-a", "1-1"},
-		{"a request gives way if none is at rest", full + ", " + all("active", "1-%d") + ", new 1-a, new 1-b", "1-0 1-a"},
-		{"everybody has one", all("new", "%d-x") + ", active 0-x, new 99-x", "1-x"},
-		{"whoever holds most gives way to others", "new 2-x, " + full + ", new 3-x, new 1-a", "1-0 1-1 1-2"},
+		{"a request is evicted if none is idle", full + ", " + all("active", "1-%d") + ", new 1-a, new 1-b", "1-0 1-a"},
+		{"each peer has one", all("new", "%d-x") + ", active 0-x, new 99-x", "1-x"},
+		{"one of the peer that holds most is evicted", "new 2-x, " + full + ", new 3-x, new 1-a", "1-0 1-1 1-2"},
 		{"also with requests", "new 2-x, " + full + ", " + all("active", "1-%d") + ", new 1-a, new 1-b", "1-0 1-1 1-a"},
 	}
 	for _, test := range tests {
-		var c crowd
+		var c connLimiter
 		var closed []string
 		for _, event := range strings.Split(test.events, ", ") {
 			state, name, _ := strings.Cut(event, " ")
@@ -65,12 +65,12 @@ func TestCrowd(t *testing.T) {
 	}
 }
 
-// TestFlood: however many connections somebody holds open, few are, and a probe gets in.
+// TestFlood: however many connections a peer opens, few stay open, and a probe is answered.
 func TestFlood(t *testing.T) {
-	for name, says := range map[string]string{"silent": "", "in the middle of a request": "GET /metrics HTTP/1.1\r\nX-Slow", "kept alive": "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"} {
+	for name, sent := range map[string]string{"silent": "", "in the middle of a request": "GET /metrics HTTP/1.1\r\nX-Slow", "kept alive": "GET /health HTTP/1.1\r\nHost: x\r\n\r\n"} {
 		t.Run(name, func(t *testing.T) {
 			srv := Server(handler(status.Status{}, nil), slog.New(slog.DiscardHandler))
-			srv.ReadHeaderTimeout, srv.ReadTimeout, srv.IdleTimeout = 0, 0, 0 // closed is what gave way
+			srv.ReadHeaderTimeout, srv.ReadTimeout, srv.IdleTimeout = 0, 0, 0 // only eviction closes a connection
 			addr := serve(t, srv)
 			closed := make(chan struct{}, 500)
 			for range cap(closed) {
@@ -79,7 +79,7 @@ func TestFlood(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer conn.Close()
-				_, _ = io.WriteString(conn, says) // it may be closed already
+				_, _ = io.WriteString(conn, sent) // it may be closed already
 				go func() { _, _ = io.Copy(io.Discard, conn); closed <- struct{}{} }()
 			}
 			client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
