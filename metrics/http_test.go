@@ -204,14 +204,18 @@ func TestServerRefusesLongHeaders(t *testing.T) {
 	}
 }
 
-func TestServerHasTimeouts(t *testing.T) {
+// TestServerTimeouts: an idle connection outlives the minute between two scrapes; a
+// silent one is closed before the kubelet's probe gives up after 5 s.
+func TestServerTimeouts(t *testing.T) {
 	srv := Server(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
-	for name, got := range map[string]time.Duration{
-		"ReadHeaderTimeout": srv.ReadHeaderTimeout, "ReadTimeout": srv.ReadTimeout,
-		"WriteTimeout": srv.WriteTimeout, "IdleTimeout": srv.IdleTimeout,
+	for name, timeout := range map[string]struct{ got, least, most time.Duration }{
+		"ReadHeaderTimeout": {srv.ReadHeaderTimeout, time.Second, 5 * time.Second},
+		"ReadTimeout":       {srv.ReadTimeout, time.Second, 10 * time.Second},
+		"WriteTimeout":      {srv.WriteTimeout, 5 * time.Second, 30 * time.Second},
+		"IdleTimeout":       {srv.IdleTimeout, 61 * time.Second, 2 * time.Minute},
 	} {
-		if got <= 0 || got > 2*time.Minute {
-			t.Errorf("%s: got %v, want a few seconds to two minutes", name, got)
+		if timeout.got < timeout.least || timeout.got > timeout.most {
+			t.Errorf("%s: got %v, want %v to %v", name, timeout.got, timeout.least, timeout.most)
 		}
 	}
 }
