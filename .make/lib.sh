@@ -16,9 +16,15 @@ die() {
 	exit 1
 }
 
-# kc is kubectl in our namespace. $KUBECTL may hold options.
+# kc is kubectl in our namespace. $KUBECTL may hold options. A read that the API server does not
+# answer within 30 s has failed.
 # shellcheck disable=SC2086
-kc() { $KUBECTL -n "$NAMESPACE" "$@"; }
+kc() {
+	case $1 in
+	get) shift && $KUBECTL -n "$NAMESPACE" get --request-timeout=30s "$@" ;;
+	*) $KUBECTL -n "$NAMESPACE" "$@" ;;
+	esac
+}
 
 # client ends the script unless kubectl is there and NAMESPACE can be ours alone.
 client() {
@@ -85,9 +91,9 @@ unfilled() {
 	done
 }
 
-# absent_kinds: those of our kinds that this cluster does not know.
+# absent_kinds: those of our kinds that this cluster does not know. An API server that does not
+# answer ends the script.
 absent_kinds() {
-	crds=$(kc api-resources --api-group=monitoring.coreos.com -o name 2>/dev/null) || :
-	case $crds in *servicemonitors.*) ;; *) printf ' ServiceMonitor' ;; esac
-	case $crds in *prometheusrules.*) ;; *) printf ' PrometheusRule' ;; esac
+	exists customresourcedefinition servicemonitors.monitoring.coreos.com || printf ' ServiceMonitor'
+	exists customresourcedefinition prometheusrules.monitoring.coreos.com || printf ' PrometheusRule'
 }

@@ -1,13 +1,19 @@
 package metrics
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"text/template"
+	"time"
 
 	"otc-route-manager/metrics/status"
 )
@@ -33,38 +39,72 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// kubectl prints the health that a pod answers through the API server, or evaluates a
-// go-template for all pods or for one.
+// A fakeCluster is what kubectl finds.
+type fakeCluster struct {
+	Pods       map[string]json.RawMessage
+	Health     map[string]string // of a pod, as it answers through the API server
+	DaemonSets []json.RawMessage // one after the other, again and again
+	CRDs       string            // "": the API server does not answer
+}
+
+// kubectl prints the health of a pod, or evaluates a go-template for an object, or for
+// all pods. A rollout never ends.
 func kubectl(file string, args []string) error {
-	var world struct {
-		Pods   map[string]any
-		Health map[string]string
-	}
+	var c fakeCluster
 	data, err := os.ReadFile(file)
 	if err == nil {
-		err = json.Unmarshal(data, &world)
+		err = json.Unmarshal(data, &c)
 	}
 	if err != nil {
 		return err
 	}
+	args = slices.DeleteFunc(args[2:], func(arg string) bool { return strings.HasPrefix(arg, "--request-timeout=") }) // behind -n NAMESPACE
 	var object any
-	pod := ""
-	switch args = args[2:]; { // behind -n NAMESPACE
-	case args[1] == "--raw":
-		_, pod, _ = strings.Cut(args[2], "/pods/")
+	switch verb, kind, name := args[0], args[1], args[2]; {
+	case verb == "rollout":
+		return errors.New("error: timed out waiting for the condition")
+	case kind == "--raw":
+		_, pod, _ := strings.Cut(name, "/pods/")
 		pod, _, _ = strings.Cut(pod, "/proxy/health?status=1")
-		fmt.Print(world.Health[pod])
+		fmt.Print(c.Health[pod])
 		return nil
-	case args[1] == "pods":
-		var items []any
-		for _, item := range world.Pods {
-			items = append(items, item)
+	case kind == "events":
+		return nil
+	case kind == "customresourcedefinition" && c.CRDs == "":
+		return errors.New("Unable to connect to the server: dial tcp: i/o timeout")
+	case kind == "customresourcedefinition":
+		if strings.Contains(c.CRDs, name) {
+			fmt.Println("customresourcedefinition.apiextensions.k8s.io/" + name)
 		}
-		object = map[string]any{"items": items}
-	case args[1] == "pod":
-		object = world.Pods[args[2]]
+		return nil
+	case kind == "pods":
+		object = map[string]any{"items": slices.Collect(maps.Values(c.Pods))}
+	case kind == "pod":
+		object = c.Pods[name]
+	case kind == "daemonset":
+		calls, _ := os.ReadFile(file + ".calls") // none before the first
+		object = c.DaemonSets[len(calls)%len(c.DaemonSets)]
+		_ = os.WriteFile(file+".calls", append(calls, '.'), 0o600)
 	}
-	_, text, _ := strings.Cut(args[len(args)-1], "go-template=")
+	return evaluate(args[len(args)-1], object)
+}
+
+// evaluate prints what a go-template, or one jsonpath, makes of an object.
+func evaluate(output string, object any) error {
+	data, err := json.Marshal(object)
+	if err == nil {
+		err = json.Unmarshal(data, &object)
+	}
+	if err != nil {
+		return err
+	}
+	kind, text, _ := strings.Cut(output, "=")
+	if kind == "jsonpath" { // a path of members; of a list nothing is needed
+		text = "{" + strings.ReplaceAll(text, "[*]", "") + "}"
+		if strings.Contains(output, "[*]") || strings.Contains(output, "{range") {
+			return nil
+		}
+	}
 	t, err := template.New("").Parse(text)
 	if err != nil {
 		return err
@@ -72,20 +112,26 @@ func kubectl(file string, args []string) error {
 	return t.Execute(os.Stdout, object)
 }
 
-// nodes runs .make/nodes between pods named after their Nodes.
-func nodes(t *testing.T, pods []fakePod, args ...string) string {
+// cluster returns the cluster with these pods, named after their Nodes.
+func cluster(t *testing.T, pods []fakePod) fakeCluster {
 	t.Helper()
-	items, health := map[string]any{}, map[string]string{}
+	c := fakeCluster{Pods: map[string]json.RawMessage{}, Health: map[string]string{}}
 	for _, p := range pods {
 		name := "pod-" + p.node
-		items[name] = json.RawMessage(`{"metadata":{"name":"` + name + `"},"spec":{"nodeName":"` + p.node + `"},"status":{"phase":"Running","containerStatuses":[` + p.container + `]}}`)
-		health[name] = "Error from server (ServiceUnavailable): the server is currently unable to handle the request\n"
+		c.Pods[name] = json.RawMessage(`{"metadata":{"name":"` + name + `"},"spec":{"nodeName":"` + p.node + `"},"status":{"phase":"Running","containerStatuses":[` + p.container + `]}}`)
+		c.Health[name] = "Error from server (ServiceUnavailable): the server is currently unable to handle the request\n"
 		if p.health != nil {
-			health[name] = body(t, ask(handler(*p.health, nil), "GET", "/health?status=1"))
+			c.Health[name] = body(t, ask(handler(*p.health, nil), "GET", "/health?status=1"))
 		}
 	}
-	file := t.TempDir() + "/pods.json"
-	data, err := json.Marshal(map[string]any{"Pods": items, "Health": health})
+	return c
+}
+
+// script runs a line of shell in the project's folder with the cluster's kubectl.
+func (c fakeCluster) script(t *testing.T, line string) (out string, err error) {
+	t.Helper()
+	file := t.TempDir() + "/cluster.json"
+	data, err := json.Marshal(c)
 	if err == nil {
 		err = os.WriteFile(file, data, 0o600)
 	}
@@ -93,14 +139,67 @@ func nodes(t *testing.T, pods []fakePod, args ...string) string {
 	if err != nil || selfErr != nil {
 		t.Fatal(err, selfErr)
 	}
-	script := exec.CommandContext(t.Context(), "sh", append([]string{".make/nodes"}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	script := exec.CommandContext(ctx, "sh", "-c", line)
 	script.Dir = ".."
-	script.Env = append(os.Environ(), "KUBECTL="+self, "NAMESPACE=team-a", fakeKubectl+"="+file)
-	out, err := script.CombinedOutput()
+	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	script.Cancel = func() error { return syscall.Kill(-script.Process.Pid, syscall.SIGKILL) }
+	script.Env = append(os.Environ(), "KUBECTL="+self, "NAMESPACE=team-a", "TIMEOUT=1s", fakeKubectl+"="+file)
+	text, err := script.CombinedOutput()
+	if ctx.Err() != nil {
+		t.Errorf("%s does not end:\n%.2000s", line, text)
+	}
+	return string(text), err
+}
+
+// nodes runs .make/nodes.
+func nodes(t *testing.T, pods []fakePod, args ...string) string {
+	t.Helper()
+	out, err := cluster(t, pods).script(t, "sh .make/nodes "+strings.Join(args, " "))
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return string(out)
+	return out
+}
+
+// TestWait: a rollout that makes progress is waited for; pods that flap make none.
+func TestWait(t *testing.T) {
+	daemonSet := func(updated, available int) json.RawMessage {
+		return json.RawMessage(fmt.Sprintf(`{"status":{"desiredNumberScheduled":4,"currentNumberScheduled":4,"updatedNumberScheduled":%d,"numberAvailable":%d}}`, updated, available))
+	}
+	for name, tt := range map[string]struct {
+		states []json.RawMessage
+		waits  int
+	}{
+		"nothing moves":      {[]json.RawMessage{daemonSet(1, 3)}, 1},
+		"one more each time": {[]json.RawMessage{daemonSet(1, 3), daemonSet(2, 3), daemonSet(3, 3), daemonSet(3, 3)}, 3},
+		"one pod flaps":      {[]json.RawMessage{daemonSet(1, 3), daemonSet(1, 2), daemonSet(1, 3), daemonSet(1, 2)}, 1},
+		"flaps later":        {[]json.RawMessage{daemonSet(1, 2), daemonSet(1, 3), daemonSet(1, 2), daemonSet(1, 3)}, 2},
+		"nothing is there":   {[]json.RawMessage{json.RawMessage(`{"status":{"desiredNumberScheduled":4,"currentNumberScheduled":4}}`)}, 1},
+	} {
+		c := cluster(t, nil)
+		c.DaemonSets = tt.states
+		out, err := c.script(t, "sh .make/wait")
+		if waits := strings.Count(out, "timed out waiting"); err == nil || waits != tt.waits || !strings.Contains(out, "none has got there for 1s") {
+			t.Errorf("%s: waited %d times, %v, want %d and a failure, in\n%s", name, waits, err, tt.waits, out)
+		}
+	}
+}
+
+// TestAbsentKinds: a cluster that does not answer does not lack a kind.
+func TestAbsentKinds(t *testing.T) {
+	const monitors, rules = "servicemonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com"
+	for crds, want := range map[string]string{
+		"none": " ServiceMonitor PrometheusRule", monitors: " PrometheusRule", monitors + rules: "",
+		"": "❌ cannot read customresourcedefinition " + monitors + "\n",
+	} {
+		out, err := fakeCluster{CRDs: crds}.script(t, `set -eu; . .make/lib.sh; absent=$(absent_kinds); printf "%s" "$absent"`)
+		out = strings.TrimPrefix(out, "Unable to connect to the server: dial tcp: i/o timeout\n")
+		if out != want || (err != nil) != (crds == "") {
+			t.Errorf("%q: got %q, %v, want %q", crds, out, err, want)
+		}
+	}
 }
 
 // TestNodes: what make status and make deploy advise follows from values: the exit code,
