@@ -135,6 +135,7 @@ func TestReplacedAuthority(t *testing.T) {
 	})
 	w.mustRead()
 	trust := w.client.cfg.Transport.(*trustTransport)
+	old := trust.current.Load()
 	s.TLS.Certificates = []tls.Certificate{after.issue(t, nil)}
 	trust.CloseIdleConnections()
 	for _, tt := range []struct {
@@ -155,6 +156,9 @@ func TestReplacedAuthority(t *testing.T) {
 		if e := asError(t, err); e.Reaction != tt.reaction || !e.NotSent || reads != tt.reads {
 			t.Errorf("%s: got %v, %v, after %d reads of the file", tt.name, e, e.Reaction, reads)
 		}
+	}
+	if !trust.replace(old) {
+		t.Error("another request that failed at the same time is not told")
 	}
 	if err := w.write(); err != nil || reads != 4 {
 		t.Errorf("got %v after %d reads of the file", err, reads)

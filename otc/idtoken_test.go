@@ -71,6 +71,7 @@ func TestIDTokenLogin(t *testing.T) {
 // never its signature, tried again ever more slowly, and works once it is corrected.
 func TestIDTokenRefused(t *testing.T) {
 	long := strings.Repeat("long/", 60)
+	shorter := 0 // pauses than the longest
 	for _, tt := range []struct {
 		name   string
 		spoil  func(w *world, i *otctest.TokenIssuer)
@@ -127,6 +128,9 @@ func TestIDTokenRefused(t *testing.T) {
 				}
 				wantSilence(t, err.Error()+w.log.String(), "the error or the log", w.password)
 				for i, most := range []time.Duration{40, 80, 160, 300, 300, 300, 300} {
+					if time.Until(refused.Until) < most*time.Second {
+						shorter++
+					}
 					if wait := time.Until(refused.Until); wait < most*time.Second/2 || wait > most*time.Second {
 						t.Errorf("pause %d is %v, want %d s at most and half of it at least", i, wait, most)
 					}
@@ -151,8 +155,17 @@ func TestIDTokenRefused(t *testing.T) {
 					}
 				}
 				w.mustRead()
+				w.rotate(issuer.Token("nobody", audience, time.Hour))
+				w.RevokeTokens()
+				refused, _ = errors.AsType[*LoginRefusedError](w.read())
+				if wait := time.Until(refused.Until); wait > 40*time.Second {
+					t.Errorf("after a success the pause is %v again", wait)
+				}
 			})
 		})
+	}
+	if shorter == 0 {
+		t.Error("all pauses are the longest: a fleet comes back at once")
 	}
 }
 
@@ -179,14 +192,14 @@ func TestIDTokenNotThere(t *testing.T) {
 		}
 		w.wantCalls("", 0)
 		w.rotate(issuer.Token(account, audience, -time.Minute)) // by our clock
+		if !w.client.CredentialsChanged() {
+			t.Error("the token that came is not seen")
+		}
 		if err := w.read(); !strings.Contains(err.Error(), "or a clock is wrong") {
 			t.Errorf("ended a minute ago: got %v, want IAM's word", err)
 		}
 		w.wantCalls("", 1)
 		w.rotate(issuer.Token(account, audience, time.Hour))
-		if !w.client.CredentialsChanged() {
-			t.Error("the token that came is not seen")
-		}
 		w.mustRead()
 	})
 }
@@ -203,7 +216,7 @@ func TestIDTokenLoginAgain(t *testing.T) {
 		w.mustRead()
 		w.Fail(otctest.Fault{Op: otctest.OpLogin, Reset: true})
 		w.RevokeTokens()
-		if e := asError(t, w.read()); e.RetryAfter < 15*time.Second || e.Status != 0 {
+		if e := asError(t, w.read()); e.RetryAfter < 15*time.Second || e.Status != 0 || strings.Contains(e.Cure, "issuer") {
 			t.Errorf("got %v, want a pause after a login without an answer", e)
 		}
 		w.wantCalls(otctest.OpLogin, 3)

@@ -51,17 +51,17 @@ func TestR7CatalogWithoutTheRegion(t *testing.T) {
 		}
 		w.client.cfg.Region = "eu-yy"
 		w.Set(func(k *otctest.Knobs) { k.Catalog = elsewhere })
-		every(time.Minute, 14*time.Minute, func() {
+		every(time.Minute, 29*time.Minute, func() {
 			if e := asError(t, w.read()); e.Reaction != Permanent || !strings.Contains(e.Error(), `no vpc endpoint for region "eu-yy"`) {
 				t.Fatalf("got %v", e)
 			}
 		})
-		w.wantCalls(otctest.OpLogin, 1)
+		w.wantCalls(otctest.OpLogin, 2)
 		w.client.cfg.Region = "eu-de"
 		w.Set(func(k *otctest.Knobs) { k.Catalog = nil })
 		pass(time.Minute)
 		w.mustRead()
-		w.wantCalls(otctest.OpLogin, 2)
+		w.wantCalls(otctest.OpLogin, 3)
 	})
 }
 

@@ -61,7 +61,6 @@ func (t *trustTransport) replace(used *http.Transport) bool {
 		return false
 	}
 	t.current.Store(newTransport(roots))
-	used.CloseIdleConnections()
 	return true
 }
 
