@@ -24,27 +24,22 @@ type claims struct {
 }
 
 // claims reads those of the ID token.
-func (c Credentials) claims() (claims, error) {
-	var v claims
-	parts := strings.Split(c.Secret.Reveal(), ".")
-	if len(parts) != 3 {
-		return v, errors.New("it has no three parts")
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+func (c Credentials) claims() (v claims, err error) {
+	token := c.Secret.Reveal()
+	_, rest, _ := strings.Cut(token, ".") // header.payload.signature
+	part, _, _ := strings.Cut(rest, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(part)
 	if err != nil || json.Unmarshal(payload, &v) != nil {
-		return v, errors.New("its second part is not a JSON object in base64url")
+		return v, fmt.Errorf("the file holds no JSON Web Token (%d bytes)", len(token))
 	}
 	return v, nil
 }
 
 // checkIDToken returns why IAM cannot take the ID token.
 func (c Credentials) checkIDToken() error {
-	if c.Secret.Reveal() == "" {
-		return errors.New("the file with the ID token is empty")
-	}
 	v, err := c.claims()
 	if err != nil {
-		return fmt.Errorf("the ID token is no JSON Web Token: %w", err)
+		return err
 	}
 	end := time.Unix(int64(v.Expires), 0)
 	if v.Expires != 0 && time.Since(end) > clockSkew {
@@ -72,28 +67,4 @@ func short(claim any) string {
 		s = strings.ToValidUTF8(s[:maxClaim-3], "") + "..."
 	}
 	return s
-}
-
-// idTokenBody holds the project's id or its name, not both.
-func (c Credentials) idTokenBody() []byte {
-	type project struct {
-		ID   string `json:"id,omitempty"`
-		Name string `json:"name,omitempty"`
-	}
-	var body struct {
-		Auth struct {
-			IDToken struct {
-				ID string `json:"id"`
-			} `json:"id_token"`
-			Scope struct {
-				Project project `json:"project"`
-			} `json:"scope"`
-		} `json:"auth"`
-	}
-	body.Auth.IDToken.ID = c.Secret.Reveal()
-	body.Auth.Scope.Project = project{ID: c.ProjectID}
-	if c.ProjectID == "" {
-		body.Auth.Scope.Project.Name = c.ProjectName
-	}
-	return mustEncode(body)
 }

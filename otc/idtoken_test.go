@@ -175,9 +175,9 @@ func TestIDTokenNotThere(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		issuer := w.withIDToken()
 		for _, tt := range []struct{ name, token, says string }{
-			{"empty", "", "the file with the ID token is empty"},
-			{"no token", "not-a-token", "no JSON Web Token: it has no three parts"},
-			{"no JSON", "a.b.c", "no JSON Web Token: its second part"},
+			{"empty", "", "the file holds no JSON Web Token (0 bytes)"},
+			{"no token", "not-a-token", "the file holds no JSON Web Token (11 bytes)"},
+			{"no JSON", "a.b.c", "the file holds no JSON Web Token (5 bytes)"},
 			{"ended", issuer.Token(account, audience, -3*time.Minute), "ended at " + time.Now().UTC().Add(-3*time.Minute).Format(time.RFC3339)},
 		} {
 			w.rotate(tt.token)

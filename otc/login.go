@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -49,16 +48,31 @@ func (c Credentials) check() error {
 	return nil
 }
 
+// object is a JSON object.
+type object = map[string]any
+
 // call returns the login. By password: IAM API, obtaining a user token through password
 // authentication. By ID token: IAM API, obtaining a token with an OpenID Connect ID token.
 func (c Credentials) call(authURL string) *call {
 	k := &call{service: "iam", operation: c.operation(), method: http.MethodPost}
-	if c.IdentityProvider == "" {
-		k.url, k.body = authURL+"/auth/tokens", c.passwordBody()
-	} else {
-		k.url, k.body = strings.TrimSuffix(authURL, "/v3")+"/v3.0/OS-AUTH/id-token/tokens", c.idTokenBody()
-		k.header = http.Header{"X-Idp-Id": {c.IdentityProvider}}
+	account, project := object{"name": c.Account}, object{"id": c.ProjectID} // the id alone
+	if c.ProjectID == "" {
+		project = object{"name": c.ProjectName}
 	}
+	auth := object{"scope": object{"project": project}}
+	if c.IdentityProvider != "" {
+		k.url = strings.TrimSuffix(authURL, "/v3") + "/v3.0/OS-AUTH/id-token/tokens"
+		k.header = http.Header{"X-Idp-Id": {c.IdentityProvider}}
+		auth["id_token"] = object{"id": c.Secret.Reveal()}
+	} else {
+		k.url = authURL + "/auth/tokens"
+		user := object{"name": c.User, "password": c.Secret.Reveal(), "domain": account}
+		auth["identity"] = object{"methods": []string{"password"}, "password": object{"user": user}}
+		if c.ProjectID == "" {
+			project["domain"] = account // beside the name, as the provider's own SDK sends it
+		}
+	}
+	k.body, _ = json.Marshal(object{"auth": auth}) // strings always encode
 	return k
 }
 
@@ -124,52 +138,4 @@ func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.
 	}
 	half := expires.Sub(now) / 2
 	return expires, now.Add(half + rand.N(max(half-renewBefore, 1)))
-}
-
-// passwordBody is the password method with a project scope. The account beside the
-// project's name is what the provider's own SDK sends.
-func (c Credentials) passwordBody() []byte {
-	type domain struct {
-		Name string `json:"name"`
-	}
-	type project struct {
-		ID     string  `json:"id,omitempty"`
-		Name   string  `json:"name,omitempty"`
-		Domain *domain `json:"domain,omitempty"`
-	}
-	var body struct {
-		Auth struct {
-			Identity struct {
-				Methods  []string `json:"methods"`
-				Password struct {
-					User struct {
-						Name     string `json:"name"`
-						Password string `json:"password"`
-						Domain   domain `json:"domain"`
-					} `json:"user"`
-				} `json:"password"`
-			} `json:"identity"`
-			Scope struct {
-				Project project `json:"project"`
-			} `json:"scope"`
-		} `json:"auth"`
-	}
-	body.Auth.Identity.Methods = []string{"password"}
-	u := &body.Auth.Identity.Password.User
-	u.Name, u.Password, u.Domain.Name = c.User, c.Secret.Reveal(), c.Account
-	if c.ProjectID != "" {
-		body.Auth.Scope.Project = project{ID: c.ProjectID}
-	} else {
-		body.Auth.Scope.Project = project{Name: c.ProjectName, Domain: &domain{c.Account}}
-	}
-	return mustEncode(body)
-}
-
-// mustEncode encodes a struct of strings.
-func mustEncode(v any) []byte {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("otc: a struct of strings does not encode: %v", err))
-	}
-	return b
 }

@@ -13,14 +13,14 @@ import (
 
 func TestLoginRequest(t *testing.T) {
 	const domain = `"domain":{"name":"` + otctest.Account + `"}`
-	const user = `{"auth":{"identity":{"methods":["password"],"password":{"user":{"name":"svc-routes","password":"not-a-real-password",` +
-		domain + `}}},"scope":{"project":`
+	const user = `{"auth":{"identity":{"methods":["password"],"password":{"user":{` + domain +
+		`,"name":"svc-routes","password":"not-a-real-password"}}},"scope":{"project":`
 	for _, tt := range []struct {
 		name   string
 		change func(*Credentials)
 		body   string
 	}{
-		{"project by name", func(*Credentials) {}, user + `{"name":"eu-de_netops",` + domain + `}}}}`},
+		{"project by name", func(*Credentials) {}, user + `{` + domain + `,"name":"eu-de_netops"}}}}`},
 		{"project by id", func(c *Credentials) { c.ProjectID, c.ProjectName = otctest.ProjectID, "" }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
 		{"id before name", func(c *Credentials) { c.ProjectID = otctest.ProjectID }, user + `{"id":"` + otctest.ProjectID + `"}}}}`},
 	} {

@@ -13,6 +13,7 @@ const (
 	loginPause      = 15 * time.Minute // after a refused login: IAM's default lock time
 	minIDTokenPause = 40 * time.Second // after a refused ID token: half to all of it, doubled each time
 	maxIDTokenPause = 5 * time.Minute  // at most
+	absentPause     = 30 * time.Second // while there is nothing to log in with
 	maxReplaced     = 2                // rejected tokens that are replaced within loginPause
 	unansweredPause = 15 * time.Second // after a login without an answer
 )
@@ -149,7 +150,7 @@ func (a *authenticator) credentials() (Credentials, error) {
 		if c.IdentityProvider != "" {
 			e.Cure = cureIDToken
 		}
-		return c, &LoginRefusedError{Err: e, Until: time.Now().Add(maxIDTokenPause)}
+		return c, &LoginRefusedError{Err: e, Until: time.Now().Add(absentPause)}
 	}
 	return c, nil
 }

@@ -23,13 +23,11 @@ type trustTransport struct {
 
 // newTrustTransport trusts the system's authorities if read is nil or fails.
 func newTrustTransport(read func() (*x509.CertPool, error)) *trustTransport {
-	t := &trustTransport{read: read, readAt: time.Now()}
-	var roots *x509.CertPool
 	if read == nil {
-		t.read = func() (*x509.CertPool, error) { return nil, nil }
-	} else {
-		roots, _ = read()
+		read = x509.SystemCertPool
 	}
+	t := &trustTransport{read: read, readAt: time.Now()}
+	roots, _ := read()
 	t.current.Store(newTransport(roots))
 	return t
 }
