@@ -167,6 +167,11 @@ func checkPod(t *testing.T, p corev1.PodSpec) {
 	if p.PriorityClassName != "system-node-critical" || p.DNSPolicy != corev1.DNSDefault {
 		t.Errorf("priority class %q, DNS policy %q", p.PriorityClassName, p.DNSPolicy)
 	}
+	for _, v := range p.Volumes {
+		if v.Name == "otc-credentials" && (*v.Projected.DefaultMode&0o004 == 0 || !*v.Projected.Sources[0].Secret.Optional) {
+			t.Errorf("volume %s: user 1001 cannot read it, or pods wait for the Secret: %v", v.Name, v.Projected)
+		}
+	}
 	for _, c := range p.Containers {
 		if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
 			t.Errorf("container %s: the root file system is writable", c.Name)
