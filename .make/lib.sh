@@ -85,7 +85,7 @@ unfilled() {
 	keys=$(filled secret $secret)$(filled configmap $config)
 	for name in $secret_names $config_names; do
 		case $name$keys in
-		*" $name "* | OS_PROJECT_NAME*" OS_PROJECT_ID "*) ;;
+		*" $name "* | OS_PROJECT_NAME*" OS_PROJECT_ID "* | OS_[DU]*" OS_IDENTITY_PROVIDER "* | OS_PASSWORD*" OS_IDENTITY_PROVIDER "*) ;;
 		*) printf ' %s' "$name" ;;
 		esac
 	done

@@ -11,6 +11,8 @@ about() {
 		'    eu-de   https://iam.eu-de.otc.t-systems.com/v3' \
 		'    eu-nl   https://iam.eu-nl.otc.t-systems.com/v3' \
 		'    eu-ch2  https://iam-pub.eu-ch2.sc.otc.t-systems.com/v3' ;;
+	OS_IDENTITY_PROVIDER) say '' 'Login without a password: the name of the identity provider in IAM that takes ServiceAccount tokens' \
+		'(any name; what to enter there is printed next). Enter alone: login by user and password.' ;;
 	OS_DOMAIN_NAME) say '' 'Account (domain) of the user, OTC and many digits.' \
 		'OTC console: your name, top right > My Credentials > API Credentials > Account Name.' ;;
 	OS_PROJECT_NAME) say '' 'Project of the cluster, for example eu-de_production.' \

@@ -37,6 +37,7 @@ func TestMake(t *testing.T) {
 		{"Change", change},
 		{"Deploy", deploy},
 		{"DeployAgain", deployAgain},
+		{"SetupIDToken", setupIDToken},
 		{"DeployKeepsAppliedSecret", deployKeepsApplied},
 		{"ApplyAgain", applyAgain},
 		{"Installed", func(t *testing.T, m *maker) { mistakes(t, m, installed) }},
@@ -117,7 +118,7 @@ func mistakes(t *testing.T, m *maker, all []mistake) {
 
 func setupRefuses(t *testing.T, m *maker) {
 	answers := ""
-	for _, v := range m.values()[:7] {
+	for _, v := range m.values()[:8] {
 		answers += v[1] + "\n"
 	}
 	out := m.make(t, answers+"10.128.0.1/14\n", "setup")
@@ -165,8 +166,8 @@ func refusesBad(t *testing.T, m *maker) {
 	before := m.stored(t)
 	rows := map[string][]configtest.Bad{}
 	for _, b := range configtest.BadValues() {
-		// The DaemonSet has these two; without a value setup asks.
-		if !slices.Contains([]string{"NODE_NAME", "METRICS_PORT", "OS_PROJECT_ID"}, b.Name) && b.Value != "" {
+		// These are not setup's; without a value it asks.
+		if !slices.Contains([]string{"NODE_NAME", "METRICS_PORT", "OS_PROJECT_ID", "HTTPS_PROXY", "NO_PROXY"}, b.Name) && b.Value != "" {
 			rows[b.Name] = append(rows[b.Name], b)
 		}
 	}
@@ -274,6 +275,45 @@ func deployAgain(t *testing.T, m *maker) {
 	kubectl(t, m.plane, "-n", namespace, "get", "servicemonitor", "otc-route-manager")
 	if got := kubectl(t, m.plane, "-n", namespace, "get", "prometheusrule", "-o", "name"); got == "" {
 		t.Error("deploy left the alert rules out")
+	}
+}
+
+// setupIDToken turns to the login by ID token: setup prints what belongs in IAM, tries it, and leaves
+// no user in the Secret. With user and password given it turns back.
+func setupIDToken(t *testing.T, m *maker) {
+	before := m.stored(t)
+	keys := kubectl(t, m.plane, "get", "--raw", "/openid/v1/jwks")
+	m.worker.cloud.SetIdentityProvider(provider, otctest.IdentityProvider{
+		Issuer: "https://kubernetes.default.svc", ClientID: "otc-route-manager", Keys: keys, Subject: user})
+	out := m.with("OS_USERNAME=of-a-shell", "OS_IDENTITY_PROVIDER="+provider).ok(t, strings.Repeat("\n", 5)+"y\n", "setup")
+	for _, want := range []string{"name " + provider, "identity provider URL: https://kubernetes.default.svc\n", "client ID: otc-route-manager", "signing key: " + keys,
+		"attribute sub, any one of: " + user, "✅ login: by ID token with identity provider " + provider} {
+		if !strings.Contains(out, want) {
+			t.Errorf("setup does not print %q:\n%s", want, out)
+		}
+	}
+	want := maps.Clone(before)
+	want["OS_IDENTITY_PROVIDER"] = provider
+	for _, name := range []string{"OS_USERNAME", "OS_PASSWORD", "OS_DOMAIN_NAME"} {
+		delete(want, name)
+	}
+	m.keeps(t, want)
+	if got := kubectl(t, m.plane, "-n", namespace, "get", "secret", secretName, "-o", "jsonpath={.data}"); strings.Contains(got, "OS_") {
+		t.Errorf("the Secret still holds %s", got)
+	}
+	m.ok(t, "", "deploy")
+	m.ok(t, "", "create-secrets")
+	m.with("LOG_LEVEL=info").ok(t, "", "create-configmap")
+	want["LOG_LEVEL"] = "info"
+	m.keeps(t, want)
+	all := []string{"LOG_LEVEL=-"}
+	for name, value := range before {
+		all = append(all, name+"="+value)
+	}
+	m.with(all...).ok(t, "n\n", "setup")
+	m.keeps(t, before)
+	if got := kubectl(t, m.plane, "-n", namespace, "get", "configmap", configName, "-o", "jsonpath={.data}"); strings.Contains(got, "OS_PROJECT_NAME") {
+		t.Errorf("the project is in both objects: %s", got)
 	}
 }
 

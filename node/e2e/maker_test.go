@@ -231,6 +231,7 @@ func (m *maker) values() [][2]string {
 	return [][2]string{
 		{"OS_REGION_NAME", "eu-de"},
 		{"OS_AUTH_URL", m.worker.cloud.url + "/v3"},
+		{"OS_IDENTITY_PROVIDER", ""}, // none: by password
 		{"OS_DOMAIN_NAME", otctest.Account},
 		{"OS_PROJECT_NAME", otctest.Project},
 		{"OS_USERNAME", otctest.User},

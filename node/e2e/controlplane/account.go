@@ -2,6 +2,9 @@ package controlplane
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"fmt"
 	"os"
 
@@ -40,9 +43,42 @@ func (c *ControlPlane) Token(ctx context.Context, namespace, account, secret str
 	if secret != "" {
 		req.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: secret}
 	}
+	return c.requestToken(ctx, namespace, account, req)
+}
+
+// IDToken asks the API server for a token of a ServiceAccount for one audience, as a kubelet does
+// for a projected volume. 10 minutes is the shortest life.
+func (c *ControlPlane) IDToken(ctx context.Context, namespace, account, audience string, seconds int64) (string, error) {
+	return c.requestToken(ctx, namespace, account, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{Audiences: []string{audience}, ExpirationSeconds: &seconds}})
+}
+
+func (c *ControlPlane) requestToken(ctx context.Context, namespace, account string, req *authenticationv1.TokenRequest) (string, error) {
 	got, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, req, metav1.CreateOptions{})
 	if err != nil {
 		return "", err
 	}
 	return got.Status.Token, nil
+}
+
+// ServiceAccountKey returns the file of the key that signs ServiceAccount tokens.
+func (c *ControlPlane) ServiceAccountKey() string { return c.file("pki/sa.key") }
+
+// RotateServiceAccountKey starts the API server again with another key for ServiceAccount tokens,
+// an RSA one. It still knows the key before.
+func (c *ControlPlane) RotateServiceAccountKey(ctx context.Context) error {
+	before := c.file("pki/sa.before.key")
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		return err
+	}
+	c.KillAPIServer()
+	if err := os.Rename(c.ServiceAccountKey(), before); err != nil {
+		return err
+	}
+	if err := writePEM(c.ServiceAccountKey(), "RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(key)); err != nil {
+		return err
+	}
+	c.cfg.APIServer = append(c.cfg.APIServer, "--service-account-key-file", before)
+	return c.StartAPIServer(ctx)
 }
