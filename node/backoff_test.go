@@ -31,7 +31,7 @@ func TestBackoff(t *testing.T) {
 		{"no token is good enough", &otc.Error{Status: 401, Reaction: otc.Relogin}, time.Minute, 15 * time.Minute, 0},
 		{"one route refused", &otc.Error{Status: 400, Code: "VPC.2809", Reaction: otc.Rejected}, time.Minute, 15 * time.Minute, 0},
 		{"guard", otc.ErrGuard, time.Minute, 15 * time.Minute, 0},
-		{"no instance", ErrNoInstance, time.Minute, 15 * time.Minute, 0},
+		{"no instance", errNoInstance, time.Minute, 15 * time.Minute, 0},
 		{"other VPC", errOtherVPC, time.Minute, 15 * time.Minute, 0},
 		{"throttled", &otc.Error{Status: 429, Reaction: otc.Throttled}, time.Minute, 5 * time.Minute, 10 * time.Second},
 		{"throttled, told how long", &otc.Error{Status: 429, Reaction: otc.Throttled, RetryAfter: 7 * time.Minute}, 0, 7*time.Minute + 10*time.Second, 7 * time.Minute},

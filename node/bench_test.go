@@ -78,7 +78,7 @@ func BenchmarkNodeEvent(b *testing.B) {
 	observe := func() {
 		n := decoded // trimming changes it in place
 		object, _ := trim(&n)
-		facts := FactsOf(object.(*corev1.Node))
+		facts := factsOf(object.(*corev1.Node))
 		r.Observe(&facts)
 	}
 	observe()

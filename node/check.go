@@ -95,7 +95,7 @@ func (c *Checker) reconcile(ctx context.Context) {
 	}
 	c.step(ctx, "network", c.network)
 	for _, o := range c.tables {
-		if len(c.to.wanted) > 0 && !isElsewhere(o.shown, c.to.server) {
+		if len(c.to.wanted) > 0 && !isOtherVPC(o.shown, c.to.server) {
 			c.change(o)
 		}
 	}
@@ -171,7 +171,7 @@ func (c *Checker) node(ctx context.Context) {
 	case err != nil:
 		c.fail("node: cannot read Node %s: %v", c.Config.NodeName, err)
 	default:
-		facts := FactsOf(n)
+		facts := factsOf(n)
 		c.facts = &facts
 		c.pass("node: %s is there, InternalIP %s", c.Config.NodeName, cmp.Or(join(facts.Addresses), "none"))
 		c.intent(facts)
@@ -241,7 +241,7 @@ func (c *Checker) sync(ctx context.Context, id string) {
 	o := readTable{shown, plan}
 	c.tables = append(c.tables, o)
 	c.pass("route table %s: %q of VPC %s, %d%s", id, o.shown.Name, o.shown.VPCID, o.shown.Used(), c.used)
-	if isElsewhere(o.shown, c.to.server) {
+	if isOtherVPC(o.shown, c.to.server) {
 		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.shown.VPCID)
 	}
 }
@@ -250,7 +250,7 @@ func (c *Checker) sync(ctx context.Context, id string) {
 // user guide, associating a route table with a subnet).
 func (c *Checker) outside() {
 	const clients = "clients in other VPCs (peering), behind VPN or Direct Connect"
-	i := slices.IndexFunc(c.tables, func(o readTable) bool { return o.shown.Default && !isElsewhere(o.shown, c.to.server) })
+	i := slices.IndexFunc(c.tables, func(o readTable) bool { return o.shown.Default && !isOtherVPC(o.shown, c.to.server) })
 	switch {
 	case i >= 0:
 		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].shown.ID, clients)

@@ -30,8 +30,8 @@ type Facts struct {
 	Addresses  []netip.Addr // InternalIP, sorted
 }
 
-// FactsOf reads a Node.
-func FactsOf(n *corev1.Node) Facts {
+// factsOf reads a Node.
+func factsOf(n *corev1.Node) Facts {
 	f := Facts{
 		Name:       n.Name,
 		UID:        string(n.UID),
@@ -60,7 +60,7 @@ func isWorker(labels map[string]string) bool {
 // subnets parses the annotation.
 func (f Facts) subnets() ([]netip.Prefix, error) {
 	if !f.Annotated {
-		return nil, ErrNotSet
+		return nil, errNotSet
 	}
 	return ParseSubnets(f.Annotation)
 }

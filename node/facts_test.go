@@ -18,7 +18,7 @@ func TestFactsOf(t *testing.T) {
 				{Type: "ExternalIP", Address: "192.0.2.7"}, {Type: "InternalIP", Address: "10.20.0.11"}, {Type: "InternalIP", Address: "?"}},
 		},
 	}
-	got := fmt.Sprintf("%+v", FactsOf(n))
+	got := fmt.Sprintf("%+v", factsOf(n))
 	want := "{Name:worker-1 UID:uid-1 Worker:true Annotated:true Annotation:x ProviderID:openstack:///" + ecsID(1) + " SystemUUID:S Addresses:[10.20.0.11 fd00::b]}"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
@@ -47,7 +47,7 @@ func TestWorkerRule(t *testing.T) {
 			for _, key := range tt.labels {
 				labels[key] = value
 			}
-			if got := FactsOf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: labels}}).Worker; got != tt.want {
+			if got := factsOf(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Labels: labels}}).Worker; got != tt.want {
 				t.Errorf("%s, value %q: got %v, want %v", tt.name, value, got, tt.want)
 			}
 		}

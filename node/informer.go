@@ -188,7 +188,7 @@ type handler struct {
 
 func (h *handler) OnAdd(object any, _ bool) {
 	if n, ok := object.(*corev1.Node); ok && h.own(n.Name) {
-		facts := FactsOf(n)
+		facts := factsOf(n)
 		h.deliver(&facts)
 	}
 }

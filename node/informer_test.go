@@ -275,7 +275,7 @@ func TestTrim(t *testing.T) {
 		Addresses: []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "10.20.0.11"}}, Images: []corev1.ContainerImage{{}},
 		NodeInfo: corev1.NodeSystemInfo{SystemUUID: "s", MachineID: "m"}, Conditions: []corev1.NodeCondition{{}},
 	}}
-	want := FactsOf(n)
+	want := factsOf(n)
 	for range 2 { // it is idempotent
 		object, err := trim(n)
 		n = object.(*corev1.Node)
@@ -283,15 +283,15 @@ func TestTrim(t *testing.T) {
 			n.Spec.PodCIDR != "" || n.Status.Images != nil || n.Status.Conditions != nil || n.Status.NodeInfo.MachineID != "" {
 			t.Errorf("got %+v, %v", n, err)
 		}
-		if n.ResourceVersion != "7" || !reflect.DeepEqual(FactsOf(n), want) {
-			t.Errorf("lost something: %+v, want %+v", FactsOf(n), want)
+		if n.ResourceVersion != "7" || !reflect.DeepEqual(factsOf(n), want) {
+			t.Errorf("lost something: %+v, want %+v", factsOf(n), want)
 		}
 	}
 	if got, err := trim("a tombstone"); got != "a tombstone" || err != nil {
 		t.Errorf("got %v, %v", got, err)
 	}
 	bare := &corev1.Node{}
-	if object, _ := trim(bare); FactsOf(object.(*corev1.Node)).Annotated {
+	if object, _ := trim(bare); factsOf(object.(*corev1.Node)).Annotated {
 		t.Error("an annotation out of nothing")
 	}
 }

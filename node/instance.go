@@ -11,8 +11,8 @@ import (
 	"otc-route-manager/otc"
 )
 
-// ErrNoInstance means that no ECS instance could be proven to be the Node's.
-var ErrNoInstance = errors.New("no ECS instance found for this Node")
+// errNoInstance means that no ECS instance could be proven to be the Node's.
+var errNoInstance = errors.New("no ECS instance found for this Node")
 
 // A locator is when the Node's instance is looked for, and the one that was found.
 type locator struct {
@@ -27,7 +27,7 @@ type locator struct {
 // address gives way to the next; two hits are an error.
 func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error) {
 	if len(f.Addresses) == 0 {
-		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node", ErrNoInstance)
+		return otc.Server{}, fmt.Errorf("%w: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node", errNoInstance)
 	}
 	var s lookup
 	if f.ProviderID != "" && f.providerInstance() == "" {
@@ -44,7 +44,7 @@ func findInstance(ctx context.Context, cloud Cloud, f Facts) (otc.Server, error)
 	case len(hits) == 0:
 		return otc.Server{}, s.failed()
 	case len(hits) > 1:
-		return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s: only spec.providerID or the systemUUID can tell which", ErrNoInstance, len(hits), ids(hits))
+		return otc.Server{}, fmt.Errorf("%w: %d servers have its address: %s: only spec.providerID or the systemUUID can tell which", errNoInstance, len(hits), ids(hits))
 	}
 	return hits[0], nil
 }
@@ -70,7 +70,7 @@ func (s *lookup) failed() error {
 	case s.read:
 		hint = "the Node's InternalIP is none of that server's addresses: check kubelet's --node-ip, and whether spec.providerID names this Node's server"
 	}
-	return fmt.Errorf("%w: %s: %s", ErrNoInstance, strings.Join(s.notes, "; "), hint)
+	return fmt.Errorf("%w: %s: %s", errNoInstance, strings.Join(s.notes, "; "), hint)
 }
 
 // byID tries the ids that the Node names, each once. Without the permission to

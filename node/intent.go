@@ -115,7 +115,7 @@ func (in intent) unusable(err error) (intent, notice) {
 
 // class is what stays the same while only the text of a bad annotation changes.
 func class(err error) string {
-	for _, kind := range []error{ErrNotSet, ErrNoDefault, ErrMalformed, ErrEmpty, ErrBadCIDR, ErrTooMany} {
+	for _, kind := range []error{errNotSet, errNoDefault, errMalformed, errEmpty, errBadCIDR, errTooMany} {
 		if errors.Is(err, kind) {
 			return kind.Error()
 		}
@@ -124,7 +124,7 @@ func class(err error) string {
 }
 
 // isWaiting: OVN-Kubernetes has not come to this Node yet.
-func isWaiting(err error) bool { return errors.Is(err, ErrNotSet) || errors.Is(err, ErrNoDefault) }
+func isWaiting(err error) bool { return errors.Is(err, errNotSet) || errors.Is(err, errNoDefault) }
 
 // divide parts subnets into those strictly inside the ranges and the others.
 func divide(subnets, ranges []netip.Prefix) (inside, outside []netip.Prefix) {

@@ -21,11 +21,18 @@ const (
 // errDistrust is a list of servers that cannot be right.
 var errDistrust = errors.New("the list of servers lacks this Node's own instance: grant ecs:cloudServers:list. No instance counts as gone")
 
-// An orphanTracker remembers which instances the cloud has been missing, by ECS id. An instance is gone
-// only if two checks at least ten minutes apart say so (R11).
+// An orphanTracker looks for marked routes of one table whose instance is gone, and remembers which
+// instances the cloud has been missing, by ECS id. An instance is gone only if two checks at least ten
+// minutes apart say so (R11).
 type orphanTracker struct {
+	env
+	table      string
 	absent     map[string]absence
 	passedOver map[string]time.Time // owners that were gone when the leader was looked for
+}
+
+func newOrphanTracker(table string, e env) *orphanTracker {
+	return &orphanTracker{e, table, map[string]absence{}, map[string]time.Time{}}
 }
 
 // An absence is when an instance was first and last missed by a check.
@@ -75,73 +82,67 @@ func goneHops(ctx context.Context, cloud Cloud, self string, routes []otc.Route)
 	return gone
 }
 
-// checkOrphans looks for marked routes in the table, as last read, whose instance is gone, and removes
-// them if it may.
-func (t *table) checkOrphans(ctx context.Context) {
-	s := t.state()
-	routes, orphans := marked(s.read.Routes, t.cfg.Ranges), []otc.Route(nil)
-	owners := map[string]bool{}
+// check returns the routes in the table as it was read whose instance is gone, and removes them before that
+// if it may.
+func (o *orphanTracker) check(ctx context.Context, shown otc.RouteTable, self string) []otc.Route {
+	routes, owners := marked(shown.Routes, o.cfg.Ranges), map[string]bool{}
 	for _, r := range routes {
 		owners[r.NextHop] = true
 	}
-	t.tracker.keep(owners)
-	if len(owners) > 1 && t.isLeader(ctx, routes, s.target.server.ID) {
+	o.keep(owners)
+	topic := "table " + o.table + " orphans"
+	var orphans []otc.Route
+	if len(owners) > 1 && o.isLeader(ctx, routes, self) {
 		var err error
-		if orphans, err = t.findOrphans(ctx, routes, s.target.server.ID); err != nil {
-			clear(t.tracker.absent)
+		if orphans, err = o.find(ctx, routes, self); err != nil {
+			clear(o.absent)
 			if !errors.Is(ctx.Err(), context.Canceled) {
-				t.rec.failure("servers", "", "could not see which instances exist", err, 0)
+				o.rec.failure("servers", "", "could not see which instances exist", err, 0)
 			}
-			return
+			return nil
 		}
-		t.rec.clear("servers")
+		o.rec.clear("servers")
 	}
-	t.setOrphans(orphans)
 	switch {
 	case len(orphans) == 0:
-		t.rec.clear(s.topic(" orphans"))
-	case !t.cfg.OrphanCleanup || t.cfg.DryRun:
-		t.rec.state(s.topic(" orphans"), warning, orphansFound, fmt.Sprintf("route table %s has routes of instances that are gone: %s (ORPHAN_CLEANUP=true removes them)",
-			t.id, otc.Ops(otc.Delete, orphans...)), "table", t.id)
+		o.rec.clear(topic)
+	case !o.cfg.OrphanCleanup || o.cfg.DryRun:
+		o.rec.state(topic, warning, orphansFound, fmt.Sprintf("route table %s has routes of instances that are gone: %s (ORPHAN_CLEANUP=true removes them)",
+			o.table, otc.Ops(otc.Delete, orphans...)), "table", o.table)
 	default:
-		t.cleanUp(ctx, orphans)
+		return o.cleanUp(ctx, topic, orphans)
 	}
-}
-
-func (t *table) setOrphans(orphans []otc.Route) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.orphans = orphans
+	return orphans
 }
 
 // isLeader reports whether this pod looks after the orphans of the table. Without a lock one does: that
 // of the first owner, in the order of the marked destinations, whose Node or instance exists.
-func (t *table) isLeader(ctx context.Context, routes []otc.Route, self string) bool {
+func (o *orphanTracker) isLeader(ctx context.Context, routes []otc.Route, self string) bool {
 	for _, r := range routes {
-		if r.NextHop == self || r.Description == description(t.cfg.NodeName) {
+		if r.NextHop == self || r.Description == description(o.cfg.NodeName) {
 			return true
 		}
-		if time.Since(t.tracker.passedOver[r.NextHop]) < forgetAbsence {
+		if time.Since(o.passedOver[r.NextHop]) < forgetAbsence {
 			continue
 		}
 		if name, ok := describedNode(r); ok {
-			if exists, err := t.kube.NodeExists(ctx, name); err == nil && exists {
+			if exists, err := o.kube.NodeExists(ctx, name); err == nil && exists {
 				return false
 			}
 		}
-		if !goneHops(ctx, t.cloud, self, []otc.Route{r})[r.NextHop] {
+		if !goneHops(ctx, o.cloud, self, []otc.Route{r})[r.NextHop] {
 			return false
 		}
-		t.tracker.passedOver[r.NextHop] = time.Now()
+		o.passedOver[r.NextHop] = time.Now()
 	}
 	return false
 }
 
-// findOrphans returns the routes whose instance this check misses and one ten minutes ago did, too. A
+// find returns the routes whose instance this check misses and one ten minutes ago did, too. A
 // list without our own instance is not believed: it may be a missing permission, or a cloud that has
 // forgotten.
-func (t *table) findOrphans(ctx context.Context, routes []otc.Route, self string) (orphans []otc.Route, err error) {
-	servers, err := t.cloud.Servers(ctx)
+func (o *orphanTracker) find(ctx context.Context, routes []otc.Route, self string) (orphans []otc.Route, err error) {
+	servers, err := o.cloud.Servers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (t *table) findOrphans(ctx context.Context, routes []otc.Route, self string
 	}
 	for _, r := range routes {
 		if _, isNoted := gone[r.NextHop]; !isNoted {
-			gone[r.NextHop] = t.tracker.note(r.NextHop, exists[r.NextHop] || !isGone(ctx, t.cloud, r.NextHop), time.Now())
+			gone[r.NextHop] = o.note(r.NextHop, exists[r.NextHop] || !isGone(ctx, o.cloud, r.NextHop), time.Now())
 		}
 		if gone[r.NextHop] {
 			orphans = append(orphans, r)
@@ -181,30 +182,29 @@ func describedNode(r otc.Route) (name string, ok bool) {
 	return name, ok && len(r.Description) < maxDescription
 }
 
-// cleanUp removes the orphans of the table, and records what it left.
-func (t *table) cleanUp(ctx context.Context, orphans []otc.Route) {
-	removed, left, err := t.removeOrphans(ctx, orphans)
-	t.setOrphans(left)
-	topic := t.topic(" orphans")
+// cleanUp removes orphans, records that, and returns those that are left.
+func (o *orphanTracker) cleanUp(ctx context.Context, topic string, orphans []otc.Route) []otc.Route {
+	removed, left, err := o.remove(ctx, orphans)
 	if len(removed) > 0 {
-		t.rec.state(topic, info, orphansRemoved, fmt.Sprintf("removed routes of instances that are gone from route table %s: %s", t.id, destinations(removed)), "table", t.id)
+		o.rec.state(topic, info, orphansRemoved, fmt.Sprintf("removed routes of instances that are gone from route table %s: %s", o.table, destinations(removed)), "table", o.table)
 	}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled): // interrupted, which says nothing
 	case err != nil:
-		t.rec.failure(topic, routeFailed, "could not remove routes of instances that are gone from route table "+t.id, err, until(t.state().at))
+		o.rec.failure(topic, routeFailed, "could not remove routes of instances that are gone from route table "+o.table, err, 0)
 	case len(left) > 0:
-		t.rec.state(topic, warning, orphansFound, fmt.Sprintf("route table %s has routes of instances that are gone, which stay because their Node is still there, or they name none: %s",
-			t.id, otc.Ops(otc.Delete, left...)), "table", t.id)
+		o.rec.state(topic, warning, orphansFound, fmt.Sprintf("route table %s has routes of instances that are gone, which stay because their Node is still there, or they name none: %s",
+			o.table, otc.Ops(otc.Delete, left...)), "table", o.table)
 	}
+	return left
 }
 
-// removeOrphans deletes those orphans whose Node is gone, too, a few at a time. It returns what a read
+// remove deletes those orphans whose Node is gone, too, a few at a time. It returns what a read
 // behind the PUTs no longer shows, and the rest.
-func (t *table) removeOrphans(ctx context.Context, orphans []otc.Route) (removed, left []otc.Route, err error) {
+func (o *orphanTracker) remove(ctx context.Context, orphans []otc.Route) (removed, left []otc.Route, err error) {
 	left = slices.Clone(orphans)
 	for batch := range slices.Chunk(orphans, otc.MaxOps) {
-		shown, batch, err := t.stillOrphans(ctx, batch)
+		shown, batch, err := o.confirm(ctx, batch)
 		if err != nil {
 			return removed, left, err
 		}
@@ -212,11 +212,11 @@ func (t *table) removeOrphans(ctx context.Context, orphans []otc.Route) (removed
 			continue
 		}
 		changes, result := otc.Ops(otc.Delete, batch...), "success"
-		if err = t.cloud.UpdateRoutes(ctx, shown, changes); err != nil {
+		if err = o.cloud.UpdateRoutes(ctx, shown, changes); err != nil {
 			result = "error"
 		}
-		t.obs.RouteChange(string(otc.Delete), result, len(changes))
-		shown, readErr := t.cloud.RouteTable(ctx, t.id)
+		o.obs.RouteChange(string(otc.Delete), result, len(changes))
+		shown, readErr := o.cloud.RouteTable(ctx, o.table)
 		if err = errors.Join(err, readErr); err != nil {
 			return removed, left, err
 		}
@@ -227,15 +227,15 @@ func (t *table) removeOrphans(ctx context.Context, orphans []otc.Route) (removed
 	return removed, left, nil
 }
 
-// stillOrphans returns those of a few routes that may be deleted now: the cloud misses their instance,
+// confirm returns those of a few routes that may be deleted now: the cloud misses their instance,
 // the API server their Node, and the read, which it returns, shows them as they were (R11).
-func (t *table) stillOrphans(ctx context.Context, batch []otc.Route) (shown otc.RouteTable, out []otc.Route, err error) {
+func (o *orphanTracker) confirm(ctx context.Context, batch []otc.Route) (shown otc.RouteTable, out []otc.Route, err error) {
 	for _, r := range batch {
 		name, ok := describedNode(r)
-		if !ok || !isGone(ctx, t.cloud, r.NextHop) {
+		if !ok || !isGone(ctx, o.cloud, r.NextHop) {
 			continue
 		}
-		exists, err := t.kube.NodeExists(ctx, name)
+		exists, err := o.kube.NodeExists(ctx, name)
 		if err != nil {
 			return shown, nil, err
 		}
@@ -243,7 +243,7 @@ func (t *table) stillOrphans(ctx context.Context, batch []otc.Route) (shown otc.
 			out = append(out, r)
 		}
 	}
-	if shown, err = t.cloud.RouteTable(ctx, t.id); err != nil { // last, so that the PUT follows it at once
+	if shown, err = o.cloud.RouteTable(ctx, o.table); err != nil { // last, so that the PUT follows it at once
 		return shown, nil, err
 	}
 	return shown, slices.DeleteFunc(out, func(r otc.Route) bool { return !slices.Contains(shown.Routes, r) }), nil

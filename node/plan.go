@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -37,11 +38,11 @@ type Question struct {
 
 // A Plan is what a route table lacks, and what is in the way.
 type Plan struct {
-	Changes     otc.Changes
-	Conflicts   []otc.Route // at a wanted destination, and not ours to change
-	HeldByOther []otc.Route // of these, ecs routes where ours was confirmed: no conflict if their instance is gone
-	GivenUp     []otc.Route // at destinations that are not wanted any more
-	Shadows     []otc.Route // take traffic of a wanted destination although its route is right
+	Changes   otc.Changes
+	Conflicts []otc.Route // at a wanted destination, and not ours to change
+	Claimed   []otc.Route // of these, ecs routes where ours was confirmed: no conflict if their instance is gone
+	GivenUp   []otc.Route // at destinations that are not wanted any more
+	Shadows   []otc.Route // take traffic of a wanted destination although its route is right
 }
 
 // isComplete reports whether the table holds all that is wanted, and nothing of ours besides.
@@ -56,6 +57,28 @@ func (p *Plan) drift() string {
 	}
 	for _, route := range p.Shadows {
 		parts = append(parts, fmt.Sprintf("%s route %s takes its traffic", route.Type, route))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// conflict names what is in the way.
+func (p *Plan) conflict() string {
+	var parts []string
+	for _, r := range p.Conflicts {
+		if r.Type == otc.TypeECS {
+			parts = append(parts, fmt.Sprintf("%s leads to instance %s, which exists", r.Destination, r.NextHop))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s has a %s route to %s", r.Destination, r.Type, cmp.Or(r.NextHop, "the VPC")))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// givenUp names what leads elsewhere while the annotation is not usable; "" if nothing does.
+func (p *Plan) givenUp() string {
+	var parts []string
+	for _, r := range p.GivenUp {
+		parts = append(parts, r.String())
 	}
 	return strings.Join(parts, ", ")
 }
@@ -108,7 +131,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 			return
 		case q.Confirmed[want] && !q.PutBack && !q.Gone[r.NextHop]:
 			p.Conflicts = append(p.Conflicts, r)
-			p.HeldByOther = append(p.HeldByOther, r)
+			p.Claimed = append(p.Claimed, r)
 			return
 		}
 	}

@@ -93,7 +93,7 @@ func describe(p Plan) string {
 	for _, r := range p.Conflicts {
 		s += "; conflict " + r.Type
 	}
-	if len(p.HeldByOther) > 0 {
+	if len(p.Claimed) > 0 {
 		s += " held by another"
 	}
 	for _, r := range p.Shadows {

@@ -121,31 +121,37 @@ func (r *Reconciler) recordIntent(before, after intent, n notice) {
 
 // follow makes due what the change from another intent calls for.
 func (r *Reconciler) follow(before intent, now time.Time) {
-	f, wanted, epoch := r.intent.facts, r.intent.wanted, r.epoch
-	isSame := slices.Equal(wanted, before.wanted)
-	switch {
-	case f == nil:
-	case before.uid != "" && before.uid != f.UID, r.instance.found && !f.sameMachine(before.facts) && f.movedFrom(before.facts, r.instance.server.ID):
-		r.instance = locator{server: r.instance.server} // its routes may have to be removed
-		r.epoch++
-	case before.phase == skipped: // another Node may have had the subnets meanwhile
-		r.epoch++
-	}
-	if !isSame || r.epoch != epoch {
-		r.since = now
-	}
-	if f != nil && !r.instance.found && (r.instance.at.IsZero() || !isSame || !f.sameMachine(before.facts)) {
-		r.instance.set(now)
-	}
-	switch {
-	case r.intent.phase == deleted && before.phase != deleted:
-		r.holdUntil = now.Add(removalDelay)
-	case r.intent.phase != deleted:
-		r.holdUntil = now.Add(r.flapDelay(before.wanted, wanted, now))
+	if r.intent.facts == nil {
+		if r.intent.phase == deleted && before.phase != deleted {
+			r.holdUntil = now.Add(removalDelay)
+		}
+	} else {
+		r.followNode(before, now)
+		r.holdUntil = now.Add(r.flapDelay(before.wanted, r.intent.wanted, now))
 	}
 	r.setTargets(now)
 	if r.holdUntil.After(now) || !r.instance.found {
 		r.wake()
+	}
+}
+
+// followNode drops what was learned about another Node of that name, or another instance, and makes the
+// search for the instance due.
+func (r *Reconciler) followNode(before intent, now time.Time) {
+	f, isSame := r.intent.facts, slices.Equal(r.intent.wanted, before.wanted)
+	isMachine := f.sameMachine(before.facts)
+	isOther := before.uid != "" && before.uid != f.UID || r.instance.found && !isMachine && f.movedFrom(before.facts, r.instance.server.ID)
+	if isOther {
+		r.instance = locator{server: r.instance.server} // its routes may have to be removed
+	}
+	if isOther || before.phase == skipped { // another Node may have had the subnets meanwhile
+		r.epoch++
+	}
+	if !isSame || isOther || before.phase == skipped {
+		r.since = now
+	}
+	if !r.instance.found && (r.instance.at.IsZero() || !isSame || !isMachine) {
+		r.instance.set(now)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestKind(t *testing.T) {
 		{silence("reset"), &otc.Error{Service: "vpc", Operation: "update", Err: errors.New("reset")}, false},
 		{&url.Error{Op: "Get", Err: errors.New("127.0.0.1:40001")}, &url.Error{Op: "Get", Err: errors.New("127.0.0.1:40002")}, true},
 		{fmt.Errorf("1: %w", context.DeadlineExceeded), fmt.Errorf("2: %w", context.DeadlineExceeded), true},
-		{ErrNoInstance, errOtherVPC, false},
+		{errNoInstance, errOtherVPC, false},
 	} {
 		if same := kind(tt.a) == kind(tt.b); same != tt.same {
 			t.Errorf("%v and %v: the same %v, want %v", tt.a, tt.b, same, tt.same)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -84,7 +85,7 @@ func backoff(err error, failures int) time.Duration {
 
 // isHopeless reports whether the same attempt fails until somebody changes something.
 func isHopeless(err error) bool {
-	if errors.Is(err, ErrNoInstance) || errors.Is(err, errOtherVPC) {
+	if errors.Is(err, errNoInstance) || errors.Is(err, errOtherVPC) {
 		return true
 	}
 	switch otc.ReactionTo(err) {
@@ -102,3 +103,15 @@ func upTo(d time.Duration) time.Duration { return d*4/5 + rand.N(d/5+1) }
 
 // around is a random wait of d, a fifth more or less.
 func around(d time.Duration) time.Duration { return d*4/5 + rand.N(d*2/5+1) }
+
+// until is how long it is until t; 0 if that is past or never.
+func until(t time.Time) time.Duration { return max(time.Until(t), 0) }
+
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

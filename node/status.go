@@ -34,9 +34,12 @@ func (r *Reconciler) Status() status.Status {
 	for _, t := range r.tables {
 		state := t.state()
 		tables = append(tables, &state)
-		s.Tables = append(s.Tables, state.status(r.cfg, in.wanted, s.Instance))
+		s.Tables = append(s.Tables, state.shown(r.cfg, in.wanted, s.Instance))
 		s.Conflicts += len(state.plan.Conflicts)
-		s.Drift += state.drift()
+		s.Drift += len(state.plan.Shadows)
+		if !state.confirmedAt.IsZero() {
+			s.Drift += len(state.plan.Changes)
+		}
 		s.Orphans += len(state.orphans)
 		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
 		last, next := t.times()
@@ -125,20 +128,6 @@ func (s *schedule) refusal() string {
 	return ""
 }
 
-// isLogin reports whether something failed because there is no token.
-func isLogin(err error) bool {
-	e, ok := errors.AsType[*otc.Error](err)
-	return ok && e.Service == "iam"
-}
-
-// unlessLogin returns what could not be done, or that there was no login for it.
-func unlessLogin(err error, what string) string {
-	if isLogin(err) {
-		return "could not log in"
-	}
-	return what
-}
-
 // line returns in one line how the table stands.
 func (s *tableState) line(cfg *Config, now time.Time) string {
 	c := s.condition(cfg)
@@ -157,7 +146,7 @@ func (s *tableState) line(cfg *Config, now time.Time) string {
 	case s.err != nil:
 		text += "; the last read failed: " + s.failure()
 	}
-	if given := s.givenUp(); given != "" {
+	if given := s.plan.givenUp(); given != "" {
 		text += "; given up, since it leads to another instance: " + given
 	}
 	return oneLine(text)
@@ -176,16 +165,8 @@ func (s *tableState) hint(cfg *Config) string {
 	return ""
 }
 
-// drift counts what a table that was confirmed has lost since.
-func (s *tableState) drift() int {
-	if s.confirmedAt.IsZero() {
-		return len(s.plan.Shadows)
-	}
-	return len(s.plan.Shadows) + len(s.plan.Changes)
-}
-
-// status shows the table and each wanted route in it.
-func (s *tableState) status(cfg *Config, wanted []netip.Prefix, self string) status.Table {
+// shown is what the page shows of the table and of each wanted route in it.
+func (s *tableState) shown(cfg *Config, wanted []netip.Prefix, self string) status.Table {
 	out := status.Table{ID: s.id, Name: s.read.Name, State: s.line(cfg, time.Now()), LastRead: s.read.AsOf, Used: s.read.Used()}
 	if cfg.DryRun {
 		for _, op := range s.plan.Changes {
@@ -193,15 +174,15 @@ func (s *tableState) status(cfg *Config, wanted []netip.Prefix, self string) sta
 		}
 	}
 	for _, want := range wanted {
-		out.Routes = append(out.Routes, s.compare(want, self))
+		out.Routes = append(out.Routes, compare(s.read.Routes, want, self))
 	}
 	return out
 }
 
-// compare looks one wanted destination up in the table as last read.
-func (s *tableState) compare(want netip.Prefix, self string) status.Route {
+// compare looks one wanted destination up in a table.
+func compare(routes []otc.Route, want netip.Prefix, self string) status.Route {
 	out := status.Route{Destination: want, Wanted: self}
-	for _, route := range s.read.Routes {
+	for _, route := range routes {
 		if route.Destination != want {
 			continue
 		}

@@ -23,12 +23,12 @@ const maxSubnets = 32
 // What an annotation may be instead of a list of subnets. The first two are
 // normal while a Node starts, the others are somebody's mistake.
 var (
-	ErrNotSet    = errors.New("annotation " + SubnetsAnnotation + " is not there yet")
-	ErrNoDefault = errors.New("annotation " + SubnetsAnnotation + " has no \"default\" network yet")
-	ErrMalformed = errors.New("annotation " + SubnetsAnnotation + " is malformed")
-	ErrEmpty     = errors.New("annotation " + SubnetsAnnotation + " lists no subnet")
-	ErrBadCIDR   = errors.New("annotation " + SubnetsAnnotation + " holds a bad CIDR")
-	ErrTooMany   = fmt.Errorf("annotation %s lists more than %d subnets", SubnetsAnnotation, maxSubnets)
+	errNotSet    = errors.New("annotation " + SubnetsAnnotation + " is not there yet")
+	errNoDefault = errors.New("annotation " + SubnetsAnnotation + " has no \"default\" network yet")
+	errMalformed = errors.New("annotation " + SubnetsAnnotation + " is malformed")
+	errEmpty     = errors.New("annotation " + SubnetsAnnotation + " lists no subnet")
+	errBadCIDR   = errors.New("annotation " + SubnetsAnnotation + " holds a bad CIDR")
+	errTooMany   = fmt.Errorf("annotation %s lists more than %d subnets", SubnetsAnnotation, maxSubnets)
 )
 
 // ParseSubnets reads the value of the annotation: a JSON object from network name
@@ -38,27 +38,27 @@ var (
 func ParseSubnets(value string) ([]netip.Prefix, error) {
 	var networks map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(value), &networks); err != nil {
-		return nil, fmt.Errorf("%w: %q is not a JSON object", ErrMalformed, clip(value))
+		return nil, fmt.Errorf("%w: %q is not a JSON object", errMalformed, clip(value))
 	}
 	raw, ok := networks[defaultNetwork]
 	if !ok {
-		return nil, ErrNoDefault
+		return nil, errNoDefault
 	}
 	cidrs, err := stringOrList(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q is neither a CIDR nor a list of CIDRs", ErrMalformed, clip(string(raw)))
+		return nil, fmt.Errorf("%w: %q is neither a CIDR nor a list of CIDRs", errMalformed, clip(string(raw)))
 	}
 	if len(cidrs) == 0 {
-		return nil, ErrEmpty
+		return nil, errEmpty
 	}
 	if len(cidrs) > maxSubnets {
-		return nil, fmt.Errorf("%w: %d", ErrTooMany, len(cidrs))
+		return nil, fmt.Errorf("%w: %d", errTooMany, len(cidrs))
 	}
 	subnets := make([]netip.Prefix, 0, len(cidrs))
 	for _, cidr := range cidrs {
 		p, err := netip.ParsePrefix(cidr)
 		if err != nil || p.Addr().Is4In6() {
-			return nil, fmt.Errorf("%w: %q", ErrBadCIDR, clip(cidr))
+			return nil, fmt.Errorf("%w: %q", errBadCIDR, clip(cidr))
 		}
 		subnets = append(subnets, p.Masked())
 	}

@@ -49,35 +49,35 @@ func TestParseSubnetsRefuses(t *testing.T) {
 		name, value string
 		want        error
 	}{
-		{"empty object", `{}`, ErrNoDefault},
-		{"null", `null`, ErrNoDefault},
-		{"only other networks", `{"team-a_net1":["10.61.0.0/20"]}`, ErrNoDefault},
-		{"keys are case sensitive", `{"Default":["10.132.4.0/23"]}`, ErrNoDefault},
-		{"the original's ipv6 key", `{"ipv6":["fd01:0:0:7::/64"]}`, ErrNoDefault},
-		{"empty string", ``, ErrMalformed},
-		{"bare CIDR", `10.132.4.0/23`, ErrMalformed},
-		{"list", `["10.132.4.0/23"]`, ErrMalformed},
-		{"string", `"10.132.4.0/23"`, ErrMalformed},
-		{"number", `7`, ErrMalformed},
-		{"cut off", `{"default":["10.132.4.0/23"`, ErrMalformed},
-		{"single quotes", `{'default':'10.132.4.0/23'}`, ErrMalformed},
-		{"two values", `{"default":"10.132.4.0/23"}{}`, ErrMalformed},
-		{"number under default", `{"default":10}`, ErrMalformed},
-		{"object under default", `{"default":{"v4":"10.132.4.0/23"}}`, ErrMalformed},
-		{"number in the list", `{"default":["10.132.4.0/23",7]}`, ErrMalformed},
-		{"null in the list", `{"default":["10.132.4.0/23",null]}`, ErrMalformed},
-		{"list in the list", `{"default":[["10.132.4.0/23"]]}`, ErrMalformed},
-		{"empty list", `{"default":[]}`, ErrEmpty},
-		{"null under default", `{"default":null}`, ErrEmpty},
-		{"no CIDR", `{"default":""}`, ErrBadCIDR},
-		{"address", `{"default":"10.132.4.0"}`, ErrBadCIDR},
-		{"one bad entry spoils all", `{"default":["10.132.4.0/23","10.132.4.0/33"]}`, ErrBadCIDR},
-		{"empty entry", `{"default":["10.132.4.0/23",""]}`, ErrBadCIDR},
-		{"leading zeros", `{"default":"010.132.4.0/23"}`, ErrBadCIDR},
-		{"white space in a CIDR", `{"default":" 10.132.4.0/23"}`, ErrBadCIDR},
-		{"zone", `{"default":"fe80::1%eth0/64"}`, ErrBadCIDR},
-		{"IPv4 in IPv6", `{"default":"::ffff:10.132.4.0/119"}`, ErrBadCIDR},
-		{"host name", `{"default":"worker-1/23"}`, ErrBadCIDR},
+		{"empty object", `{}`, errNoDefault},
+		{"null", `null`, errNoDefault},
+		{"only other networks", `{"team-a_net1":["10.61.0.0/20"]}`, errNoDefault},
+		{"keys are case sensitive", `{"Default":["10.132.4.0/23"]}`, errNoDefault},
+		{"the original's ipv6 key", `{"ipv6":["fd01:0:0:7::/64"]}`, errNoDefault},
+		{"empty string", ``, errMalformed},
+		{"bare CIDR", `10.132.4.0/23`, errMalformed},
+		{"list", `["10.132.4.0/23"]`, errMalformed},
+		{"string", `"10.132.4.0/23"`, errMalformed},
+		{"number", `7`, errMalformed},
+		{"cut off", `{"default":["10.132.4.0/23"`, errMalformed},
+		{"single quotes", `{'default':'10.132.4.0/23'}`, errMalformed},
+		{"two values", `{"default":"10.132.4.0/23"}{}`, errMalformed},
+		{"number under default", `{"default":10}`, errMalformed},
+		{"object under default", `{"default":{"v4":"10.132.4.0/23"}}`, errMalformed},
+		{"number in the list", `{"default":["10.132.4.0/23",7]}`, errMalformed},
+		{"null in the list", `{"default":["10.132.4.0/23",null]}`, errMalformed},
+		{"list in the list", `{"default":[["10.132.4.0/23"]]}`, errMalformed},
+		{"empty list", `{"default":[]}`, errEmpty},
+		{"null under default", `{"default":null}`, errEmpty},
+		{"no CIDR", `{"default":""}`, errBadCIDR},
+		{"address", `{"default":"10.132.4.0"}`, errBadCIDR},
+		{"one bad entry spoils all", `{"default":["10.132.4.0/23","10.132.4.0/33"]}`, errBadCIDR},
+		{"empty entry", `{"default":["10.132.4.0/23",""]}`, errBadCIDR},
+		{"leading zeros", `{"default":"010.132.4.0/23"}`, errBadCIDR},
+		{"white space in a CIDR", `{"default":" 10.132.4.0/23"}`, errBadCIDR},
+		{"zone", `{"default":"fe80::1%eth0/64"}`, errBadCIDR},
+		{"IPv4 in IPv6", `{"default":"::ffff:10.132.4.0/119"}`, errBadCIDR},
+		{"host name", `{"default":"worker-1/23"}`, errBadCIDR},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseSubnets(tt.value)
@@ -101,7 +101,7 @@ func FuzzParseSubnets(f *testing.F) {
 		`{"default":null}`, `{"default":["10.0.0.0/8","10.0.0.0/8",""]}`, `null`, ``, `{"default":[null]}`, `{"default":"::ffff:1.2.3.4/97"}`} {
 		f.Add(seed)
 	}
-	kinds := []error{ErrNoDefault, ErrMalformed, ErrEmpty, ErrBadCIDR}
+	kinds := []error{errNoDefault, errMalformed, errEmpty, errBadCIDR}
 	f.Fuzz(func(t *testing.T, value string) {
 		subnets, err := ParseSubnets(value)
 		if err != nil {

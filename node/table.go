@@ -22,14 +22,14 @@ var (
 type table struct {
 	env
 	runner
-	tracker orphanTracker
+	tracker *orphanTracker
 
 	mu sync.Mutex
 	tableState
 }
 
 func newTable(id string, e env) *table {
-	return &table{env: e, runner: newRunner(), tracker: orphanTracker{map[string]absence{}, map[string]time.Time{}}, tableState: tableState{id: id}}
+	return &table{env: e, runner: newRunner(), tracker: newOrphanTracker(id, e), tableState: tableState{id: id}}
 }
 
 // state returns how the table stands now.
@@ -49,10 +49,10 @@ func (t *table) setTarget(to target, now time.Time) {
 		return
 	}
 	if !isNone && !isSame {
-		t.turnTo(to, now)
+		t.retarget(to, now)
 	}
 	t.suspended = isNone
-	t.turns++
+	t.revision++
 	t.wake()
 }
 
@@ -100,7 +100,10 @@ func (t *table) reconcile(ctx context.Context, before *tableState) {
 	t.record(before, &after)
 	if err == nil && len(a.accepted) == 0 && before.isAtRest(t.cfg) {
 		t.quota.ask(ctx, t.env)
-		t.checkOrphans(ctx)
+		orphans := t.tracker.check(ctx, after.read, after.target.server.ID)
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.orphans = orphans
 	}
 }
 
@@ -122,7 +125,7 @@ func (t *table) pass(ctx context.Context, before *tableState, a *attempt) error 
 				s, err = a.afterRead(plan.Changes), t.observed(before, shown, plan)
 			}
 		case stepPut:
-			if t.state().turns != before.turns {
+			if t.state().revision != before.revision {
 				return errSuperseded
 			}
 			s = a.afterPut(s.changes, t.cloud.UpdateRoutes(ctx, shown, s.changes))
@@ -152,7 +155,7 @@ func (t *table) isNodeGone(ctx context.Context) error {
 // observed takes over at once what a read has shown, and records what a confirmed table lacks.
 func (t *table) observed(before *tableState, shown otc.RouteTable, plan Plan) error {
 	t.mu.Lock()
-	if t.turns != before.turns {
+	if t.revision != before.revision {
 		t.mu.Unlock()
 		return errSuperseded
 	}
@@ -170,7 +173,7 @@ func (t *table) observed(before *tableState, shown otc.RouteTable, plan Plan) er
 func (t *table) end(ctx context.Context, before *tableState, accepted otc.Changes, err error) (after tableState, isInterrupted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.turns != before.turns {
+	if t.revision != before.revision {
 		return t.tableState, true
 	}
 	if len(accepted) > 0 && before.mayPutBack() {
@@ -203,7 +206,7 @@ func (e env) inspect(ctx context.Context, s *tableState, gone *map[string]bool) 
 		return shown, Plan{}, err
 	}
 	server := s.target.server
-	if isElsewhere(shown, server) {
+	if isOtherVPC(shown, server) {
 		return shown, Plan{}, fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, s.id, shown.VPCID, server.ID, server.VPCID)
 	}
 	isRemoval := s.target.isRemoval()
@@ -213,16 +216,16 @@ func (e env) inspect(ctx context.Context, s *tableState, gone *map[string]bool) 
 		q.Confirmed = nil // only what carries our mark goes
 	}
 	plan := MakePlan(q)
-	if len(plan.HeldByOther) > 0 && *gone == nil {
-		*gone = goneHops(ctx, e.cloud, server.ID, plan.HeldByOther)
+	if len(plan.Claimed) > 0 && *gone == nil {
+		*gone = goneHops(ctx, e.cloud, server.ID, plan.Claimed)
 		q.Gone = *gone
 		plan = MakePlan(q)
 	}
 	return shown, plan, nil
 }
 
-// isElsewhere reports whether a table belongs to another VPC than an instance, if both are known.
-func isElsewhere(shown otc.RouteTable, s otc.Server) bool {
+// isOtherVPC reports whether a table belongs to another VPC than an instance, if both are known.
+func isOtherVPC(shown otc.RouteTable, s otc.Server) bool {
 	return s.VPCID != "" && shown.VPCID != "" && s.VPCID != shown.VPCID
 }
 
@@ -245,17 +248,5 @@ func (q *quota) ask(ctx context.Context, e env) {
 	}
 	if limit, err := e.cloud.RouteQuota(ctx); err == nil && limit > 0 {
 		e.obs.RouteLimit(limit)
-	}
-}
-
-// until is how long it is until t; 0 if that is past or never.
-func until(t time.Time) time.Duration { return max(time.Until(t), 0) }
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
