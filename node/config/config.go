@@ -30,6 +30,7 @@ type Config struct {
 
 	login       otc.Credentials
 	idTokenFile string
+	ownNode     bool // KUBE_OWN_NODE
 	kubeconfig  string
 }
 

@@ -252,14 +252,14 @@ func TestValues(t *testing.T) {
 			"https://iam.eu-de.otc.t-systems.com/v3", otctest.User, otctest.Account, otctest.Project, "", false, "", "[" + otctest.TableID + "]",
 			"[10.128.0.0/14]", 8080, 5 * time.Second, 15 * time.Minute, false, slog.LevelInfo, "text",
 			"[{OS_PROJECT_NAME " + otctest.Project + "} {OS_REGION_NAME eu-de} {ROUTE_TABLE_ID " + otctest.TableID + "} {CLUSTER_CIDR 10.128.0.0/14} " +
-				"{DRY_RUN false} {DRIFT_CHECK_INTERVAL 15m} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]"}},
+				"{KUBE_OWN_NODE false} {DRY_RUN false} {DRIFT_CHECK_INTERVAL 15m} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]", ""}},
 		"as people write": {base.with("OS_AUTH_URL", base["OS_AUTH_URL"]+"/\n", "OS_USERNAME", " u\t", "OS_DOMAIN_NAME", " d\n", "OS_PROJECT_NAME", "p ",
 			"OS_PROJECT_ID", strings.ToUpper(otctest.ProjectID), "OS_CACERT", ca, "OTC_VPC_ENDPOINT", endpoint+"/", "ROUTE_TABLE_ID", " "+strings.ToUpper(otctest.TableID)+" ",
-			"CLUSTER_CIDR", "10.128.0.0/14 , fd01::/48", "METRICS_PORT", " 9", "STARTUP_JITTER", "24h", "DRIFT_CHECK_INTERVAL", "10s", "DRY_RUN", "True\n", "LOG_LEVEL", "WARN", "LOG_FORMAT", "JSON"), []any{
+			"CLUSTER_CIDR", "10.128.0.0/14 , fd01::/48", "METRICS_PORT", " 9", "STARTUP_JITTER", "24h", "DRIFT_CHECK_INTERVAL", "10s", "DRY_RUN", "True\n", "KUBE_OWN_NODE", " True", "LOG_LEVEL", "WARN", "LOG_FORMAT", "JSON"), []any{
 			"https://iam.eu-de.otc.t-systems.com/v3", "u", "d", "p", otctest.ProjectID, true, endpoint, "[" + otctest.TableID + "]",
 			"[10.128.0.0/14 fd01::/48]", 9, 24 * time.Hour, 10 * time.Second, true, slog.LevelWarn, "json",
 			"[{OS_PROJECT_NAME p} {OS_PROJECT_ID " + strings.ToUpper(otctest.ProjectID) + "} {OS_REGION_NAME eu-de} {ROUTE_TABLE_ID " + strings.ToUpper(otctest.TableID) + "} " +
-				"{CLUSTER_CIDR 10.128.0.0/14 , fd01::/48} {DRY_RUN True} {DRIFT_CHECK_INTERVAL 10s} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]"}},
+				"{CLUSTER_CIDR 10.128.0.0/14 , fd01::/48} {KUBE_OWN_NODE True} {DRY_RUN True} {DRIFT_CHECK_INTERVAL 10s} {DRIFT_REPAIR false} {ORPHAN_CLEANUP false}]", "system:node:" + base["NODE_NAME"]}},
 	} {
 		c, problems := config.Read(tt.env.get)
 		if len(problems) > 0 {
@@ -268,7 +268,7 @@ func TestValues(t *testing.T) {
 		}
 		login, _ := c.OTC.Credentials()
 		got := []any{c.OTC.AuthURL, login.User, login.Account, login.ProjectName, login.ProjectID, c.OTC.RootCAs != nil, c.OTC.VPCEndpoint, fmt.Sprint(c.Node.Tables),
-			fmt.Sprint(c.OTC.Allowed), c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DryRun, c.LogLevel, c.LogFormat, fmt.Sprint(c.Shown)}
+			fmt.Sprint(c.OTC.Allowed), c.Port, c.Node.StartupJitter, c.Node.DriftInterval, c.Node.DryRun, c.LogLevel, c.LogFormat, fmt.Sprint(c.Shown), c.Kube.Impersonate.UserName}
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, tt.want)
 		}

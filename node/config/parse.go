@@ -227,7 +227,10 @@ func (r *reader) kubeConfig() {
 		what = fmt.Sprintf("KUBECONFIG=%q", path)
 		r.cfg.Kube, err = clientcmd.BuildConfigFromFlags("", path)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		r.problem(what + ": " + err.Error())
+	case r.cfg.ownNode:
+		r.cfg.Kube.Impersonate.UserName = "system:node:" + r.cfg.Node.NodeName // the name of its kubelet
 	}
 }

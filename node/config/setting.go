@@ -77,6 +77,8 @@ func (c *Config) settings() []Setting {
 			Meaning: "port of metrics, health and status page", Want: "a port from 1 to 65535"},
 		{Name: "KUBECONFIG", parse: text(&c.kubeconfig),
 			Meaning: "kubeconfig file, for runs outside a pod", Want: "the path of a kubeconfig file"},
+		{Name: "KUBE_OWN_NODE", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.ownNode),
+			Meaning: "ask the API server as system:node:NODE_NAME, which may read its own Node only", Want: wantBoolean},
 		{Name: "DRY_RUN", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.DryRun),
 			Meaning: "plan and tell, write nothing", Want: wantBoolean},
 		{Name: "DRIFT_CHECK_INTERVAL", Default: "15m", Object: ConfigMap, shown: true, parse: duration(10*time.Second, &c.Node.DriftInterval),
