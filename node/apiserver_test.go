@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,7 +70,7 @@ func TestSlowAPIServer(t *testing.T) {
 	}
 }
 
-// A slowTLS is a listener where the other side waits for its first byte.
+// A slowTLS is a listener where the other side lets its first byte wait.
 type slowTLS struct {
 	net.Listener
 	delay  time.Duration
@@ -81,17 +82,18 @@ func (s slowTLS) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return tls.Server(slowConn{conn, s.delay}, s.config), nil
+	return tls.Server(&slowConn{Conn: conn, delay: s.delay}, s.config), nil
 }
 
 type slowConn struct {
 	net.Conn
 	delay time.Duration
+	once  sync.Once
 }
 
-func (c slowConn) Write(p []byte) (int, error) {
-	time.Sleep(c.delay)
-	return c.Conn.Write(p)
+func (c *slowConn) Read(p []byte) (int, error) {
+	c.once.Do(func() { time.Sleep(c.delay) })
+	return c.Conn.Read(p)
 }
 
 // TestSlowHandshake: the limit of a request bounds the TLS handshake, and none below it.
@@ -112,7 +114,6 @@ func TestSlowHandshake(t *testing.T) {
 		}
 		kube.transport.CloseIdleConnections()
 		_ = server.Close()
-		time.Sleep(time.Minute) // the other side is slow to part, too
 	})
 }
 
