@@ -125,7 +125,7 @@ func throttleTraps() []trap {
 		row("throttled without Retry-After", throttled(put, nil), waited(10*time.Second, 60*time.Second)),
 		row("throttled with seconds", throttled(put, http.Header{"Retry-After": {"7"}}), waited(7*time.Second, 8*time.Second)),
 		row("throttled with a date", date, waited(20*time.Second, 21*time.Second)),
-		row("throttled for longer than one call may take", throttled(put, http.Header{"Retry-After": {"300"}}), waited(300*time.Second, 330*time.Second)),
+		row("throttled for longer than one call may take", throttled(put, http.Header{"Retry-After": {"3600"}}), waited(300*time.Second, 330*time.Second)),
 		{
 			name: "trap 15: the user's limit is used up by somebody else",
 			set: func(w *world, a *agent) {

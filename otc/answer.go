@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/tls"
@@ -13,53 +14,24 @@ import (
 	"time"
 )
 
-const (
-	maxBody = 8 << 20  // bytes of an answer that is kept as a whole
-	maxPage = 32 << 20 // of one that is decoded as it arrives: 200 servers with user data are 9 MB
-)
-
-// Why an answer is of no use, though it says success.
-var (
-	errTooLarge = errors.New("the answer is larger than")
-	errUnusable = errors.New("unusable answer") // not what the API answers
-)
-
 // receive reads the answer to its end: into the call's decoder if it has one and
-// succeeded, else into memory.
-func (k *call) receive(resp *http.Response) (err error) {
+// succeeded, else, and if it is a page, into memory.
+func (k *call) receive(resp *http.Response) error {
 	defer func() { _ = resp.Body.Close() }()
 	k.last.status, k.last.header = resp.StatusCode, resp.Header
-	limit := maxBody
-	streamed := k.stream != nil && k.last.succeeded()
-	if streamed {
-		limit = maxPage
+	in := bufio.NewReader(resp.Body)
+	if first, _ := in.Peek(1); k.decodeStream != nil && k.last.succeeded() && !bytes.Equal(first, []byte("<")) {
+		return decodeStream(in, k.decodeStream)
 	}
-	body := &io.LimitedReader{R: resp.Body, N: int64(limit) + 1}
-	if streamed {
-		err = decodeAll(body, k.stream)
-	} else {
-		var b bytes.Buffer
-		b.Grow(int(min(max(resp.ContentLength, 0), maxBody)) + bytes.MinRead) // or it grows by copies
-		_, err = b.ReadFrom(body)
-		k.last.body = b.Bytes()
-	}
+	body := &io.LimitedReader{R: in, N: maxBody + 1}
+	var b bytes.Buffer
+	b.Grow(int(min(max(resp.ContentLength, 0), maxBody)) + bytes.MinRead) // or it grows by copies
+	_, err := b.ReadFrom(body)
+	k.last.body = b.Bytes()
 	if body.N <= 0 {
-		return fmt.Errorf("%w %d bytes", errTooLarge, limit)
+		return fmt.Errorf("%w %d bytes", errTooLarge, maxBody)
 	}
 	return err
-}
-
-// decodeAll decodes one JSON value with nothing behind it.
-func decodeAll(body io.Reader, decode func(*json.Decoder) error) error {
-	d := json.NewDecoder(body)
-	err := decode(d)
-	if err == nil {
-		if _, err = d.Token(); err == io.EOF {
-			return nil
-		}
-		err = cmp.Or(err, errors.New("something follows the JSON"))
-	}
-	return fmt.Errorf("%w: %w", errUnusable, err)
 }
 
 // succeeded is true for 2xx except 202, which is how ECS reports its flow limit.
@@ -81,7 +53,7 @@ func (k *call) judge(err error) *Error {
 		k.failed(e, err)
 		return e
 	}
-	e.RetryAfter = retryAfter(a.header.Get("Retry-After"), time.Now())
+	e.RetryAfter = retryAfter(a.header, time.Now())
 	code, message, id, ok := decodeError(a.body)
 	if !ok || a.status/100 < 4 && a.status != http.StatusAccepted {
 		k.intercepted(e)
@@ -131,9 +103,9 @@ func (k *call) failed(e *Error, err error) {
 	switch {
 	case errors.Is(err, ErrTooOld):
 		e.Reaction, e.Cure = Conflict, ""
-	case errors.Is(err, errTooLarge):
-		e.Cure = cureUnknown
-	case errors.Is(err, errUnusable):
+	case errors.Is(err, errTooMany):
+		e.Reaction, e.Cure = Permanent, cureUnknown
+	case errors.Is(err, errTooLarge), errors.Is(err, errUnusable):
 		e.Cure = cureWay
 	case refused != nil:
 		e.Reaction, e.Cure = refused.reaction(), refused.hint()

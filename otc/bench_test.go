@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -16,15 +17,15 @@ func BenchmarkDecodeTable(b *testing.B) {
 			"type": TypeECS, "destination": fmt.Sprintf("10.%d.%d.0/23", 128+i>>7, i<<1&0xff),
 			"nexthop": fmt.Sprintf("a4c7e915-2b6d-4f80-93ae-%012x", i), "description": fmt.Sprintf("otc-route-manager: worker-%d", i)})
 	}
-	body, err := json.Marshal(map[string]any{"id": "8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", "name": "rtb", "routes": routes})
+	body, err := json.Marshal(map[string]any{"routetable": map[string]any{"id": "8e1b5a3c-4f72-4d90-9c6e-b2a7d0f3e518", "name": "rtb", "routes": routes}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		var w wireTable
-		if err := json.Unmarshal(body, &w); err != nil || len(w.table().Routes) != len(routes) {
-			b.Fatalf("got %d routes, %v, want %d", len(w.Routes), err, len(routes))
+		var table RouteTable
+		if err := decodeStream(bytes.NewReader(body), table.decode); err != nil || len(table.Routes) != len(routes) {
+			b.Fatalf("got %d routes, %v, want %d", len(table.Routes), err, len(routes))
 		}
 	}
 }

@@ -1,12 +1,15 @@
 package otc
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -108,16 +111,73 @@ func TestIdsAreChecked(t *testing.T) {
 	}
 }
 
-func TestAnswersUpToEightMiB(t *testing.T) {
-	body := []byte(`{"routetable":{"id":"` + otctest.TableID + `","routes":[]}}`)
-	for _, size := range []int{8 << 20, 8<<20 + 1} {
-		inBubble(t, func(t *testing.T, w *world) {
-			padded := append(bytes.Repeat([]byte(" "), size-len(body)), body...)
-			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Body: padded})
-			if err := w.read(); (err == nil) != (size <= 8<<20) {
-				t.Errorf("%d bytes: got %v", size, err)
-			}
+// R13: the other side does not decide how much memory an answer takes.
+func TestAnswersAreBounded(t *testing.T) {
+	const head = `{"routetable":{"id":"` + otctest.TableID + `",`
+	list := func(n int, entry string) string { return strings.Repeat(entry+",", n-1) + entry }
+	for _, tt := range []struct{ op, name, body, want string }{
+		{otctest.OpTableGet, "20,000 routes", head + `"routes":[` + list(20000, `{"type":"ecs","destination":"10.128.4.0/23","nexthop":"x"}`) + `]}}`, ""},
+		{otctest.OpTableGet, "a route more", head + `"routes":[` + list(20001, `{}`) + `]}}`, "more than 20000 routes"},
+		{otctest.OpTableGet, "1 MiB of routes", head + `"routes":[` + list(350_000, `{}`) + `]}}`, "more than 20000 routes"},
+		{otctest.OpTableGet, "1 MiB of subnets", head + `"routes":[],"subnets":[` + list(350_000, `{}`) + `]}}`, "more than 20000 subnets"},
+		{otctest.OpTableGet, "a name of 2 MiB", head + `"name":"` + strings.Repeat("x", 2<<20) + `"}}`, "larger than 1048576 bytes in one value"},
+		{otctest.OpTableGet, "an unknown member of 30 MiB", head + `"x":"` + strings.Repeat("x", 30<<20) + `"}}`, "larger than 1048576 bytes in one value"},
+		{otctest.OpServerList, "1 MiB of servers", `{"servers":[` + list(350_000, `{}`) + `]}`, "more than 50000 servers"},
+		{otctest.OpServerList, "30,000 servers a page", `{"count":1000000,"servers":[` + list(30_000, `{"id":"a"}`) + `]}`, "more than 50000 servers"},
+		{otctest.OpQuotas, "256 KiB", strings.Repeat(" ", 256<<10-2) + `{}`, "no quota"},
+		{otctest.OpQuotas, "256 KiB and a byte", strings.Repeat(" ", 256<<10-1) + `{}`, "larger than 262144 bytes"},
+		{otctest.OpQuotas, "256 KiB of quotas", `{"quotas":{"resources":[` + list(85_000, `{}`) + `]}}`, "no quota"},
+		{otctest.OpPortList, "256 KiB of ports", `{"ports":[` + list(85_000, `{}`) + `]}`, ""},
+		{otctest.OpLogin, "256 KiB of services", `{"token":{"catalog":[` + list(85_000, `{}`) + `]}}`, "no token"},
+	} {
+		t.Run(tt.op+" "+tt.name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				w.Fail(otctest.Fault{Op: tt.op, Times: -1, Body: []byte(tt.body)})
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				err := w.callOf(tt.op)
+				runtime.ReadMemStats(&after)
+				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %.300v, want %q", err, tt.want)
+				}
+				if took, n := after.TotalAlloc-before.TotalAlloc, uint64(max(1, w.Count(tt.op))); took/n > 48<<20 {
+					t.Errorf("an attempt took %d bytes, want 48 MiB at most", took/n)
+				} else {
+					t.Logf("%d attempts took %d bytes each", n, took/n)
+				}
+			})
 		})
+	}
+}
+
+// A project of 50,000 servers is read; what is kept of them takes a fraction of the
+// pod's 64 MiB.
+func TestFiftyThousandServers(t *testing.T) {
+	w := newWorld(t)
+	w.client.sender.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+		if !strings.HasSuffix(r.URL.Path, "/detail") {
+			return w.RoundTrip(r)
+		}
+		var b strings.Builder
+		page, _ := strconv.Atoi(r.URL.Query().Get("offset"))
+		for i := (page - 1) * 200; i < page*200; i++ {
+			fmt.Fprintf(&b, `,{"id":"a4c7e915-2b6d-4f80-93ae-%012x","name":"worker-%d","metadata":{"vpc_id":"%s"},"addresses":{"x":[{"addr":"10.%d.%d.9"}]}}`, i, i, otctest.VPCID, i/250, i%250)
+		}
+		body := `{"count":50000,"servers":[` + b.String()[1:] + `]}`
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	})
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	got, err := w.client.Servers(t.Context())
+	w.log.Reset()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if err != nil || len(got) != 50_000 {
+		t.Fatalf("got %d servers, %v", len(got), err)
+	}
+	if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > 24<<20 {
+		t.Errorf("they take %d bytes, want 24 MiB at most", kept)
 	}
 }
 

@@ -71,7 +71,7 @@ func IsForbidden(err error) bool {
 	return ok && e.Status == http.StatusForbidden && e.Service != "iam"
 }
 
-// RetryAfter returns how long err asks to wait, at most one hour; 0: not at all.
+// RetryAfter returns how long err asks to wait, at most 5 minutes; 0: not at all.
 func RetryAfter(err error) time.Duration {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {

@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -56,14 +57,14 @@ func FuzzDecodeRouteTable(f *testing.F) {
 	for _, s := range []string{`{"id":"` + otctest.TableID + `","routes":[{"type":"ecs","destination":"10.128.4.0/23","nexthop":"x"}]}`,
 		`{"routes":[{"type":"local","destination":"127.0.0.0/8","nexthop":null,"description":null}]}`, `{"routes":[{"destination":"10.128.4.7"}]}`,
 		`{"routes":[{"destination":"::ffff:10.0.0.0/104"},{"destination":"fd01::1/64"},{"destination":""}]}`, `{"routes":null,"subnets":null}`, `{"routes":[null,{}]}`} {
-		f.Add([]byte(s))
+		f.Add([]byte(`{"routetable":` + s + `}`))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var table wireTable
-		if json.Unmarshal(body, &table) != nil {
+		var table RouteTable
+		if decodeStream(bytes.NewReader(body), table.decode) != nil {
 			return
 		}
-		for _, r := range table.table().Routes {
+		for _, r := range table.Routes {
 			if r.Destination.IsValid() && r.Destination != r.Destination.Masked() {
 				t.Errorf("%v has host bits", r.Destination)
 			}
@@ -80,11 +81,11 @@ func FuzzDecodeServer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		var list struct{ Servers []Server }
-		if json.Unmarshal(body, &list) != nil {
+		var page serverPage
+		if decodeStream(bytes.NewReader(body), page.decode) != nil {
 			return
 		}
-		for _, s := range list.Servers {
+		for _, s := range page.servers {
 			for _, a := range s.Fixed {
 				if !a.IsValid() || !s.HasAny([]netip.Addr{a}) {
 					t.Errorf("%v is no address of %v", a, s)

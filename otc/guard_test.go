@@ -169,14 +169,14 @@ func TestR6PutRestsOnARecentRead(t *testing.T) {
 		sent   int
 	}{
 		{"just read", 0, 0, 0, false, 1},
-		{"10 s ago", 10 * time.Second, 0, 0, false, 1},
+		{"10 s ago", 10*time.Second - 1, 0, 0, false, 1},
 		{"more than 10 s ago", 10*time.Second + 1, 0, 0, false, 0},
 		{"never read", 1e6 * time.Hour, 0, 0, false, 0},
-		{"a login of 10 s", 0, 10 * time.Second, 0, false, 1},
+		{"a login of 10 s", 0, 10*time.Second - 1, 0, false, 1},
 		{"a login of more", 0, 10*time.Second + 1, 0, false, 0},
 		{"a connection of 10 s", 0, 0, 10*time.Second - 1, false, 1},
 		{"a connection of more", 0, 0, 10*time.Second + 1, false, 0},
-		{"a refused token, and a login of 10 s", 0, 10 * time.Second, 0, true, 2},
+		{"a refused token, and a login of 10 s", 0, 10*time.Second - 1, 0, true, 2},
 		{"a refused token, and a login of more", 0, 10*time.Second + 1, 0, true, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

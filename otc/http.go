@@ -2,7 +2,6 @@ package otc
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -49,11 +48,11 @@ type call struct {
 	service, operation string
 	method, url        string
 	body               []byte
-	header             http.Header               // beside the usual
-	encode             func() ([]byte, error)    // makes the body, last thing before it is sent; nil: there is none, or it is made
-	notAfter           time.Time                 // without a connection by then it must not be sent; zero: whenever
-	token              Secret                    // of the session; a login has none
-	stream             func(*json.Decoder) error // takes a success as it arrives, in each attempt anew; nil: decode it later
+	header             http.Header            // beside the usual
+	encode             func() ([]byte, error) // makes the body, last thing before it is sent; nil: there is none, or it is made
+	notAfter           time.Time              // without a connection by then it must not be sent; zero: whenever
+	token              Secret                 // of the session; a login has none
+	decodeStream       func(stream) error     // takes a success as it arrives, in each attempt anew; nil: decode it later
 	deadline           time.Time
 	attempts           int
 	last               attempt

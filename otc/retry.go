@@ -15,6 +15,8 @@ const (
 	usualAttempt = 5 * time.Second  // what a wait has to leave of the call's time
 	throttleMin  = 10 * time.Second // waits after throttling without Retry-After
 	throttleMax  = 60 * time.Second
+
+	maxRetryAfter = 5 * time.Minute // no single answer makes anything wait longer
 )
 
 // checkRetry decides whether this layer sends the request again, and counts it.
@@ -84,14 +86,19 @@ func jitter(retries int) time.Duration {
 	return rand.N(min(retryBase<<min(retries, 10), retryCap))
 }
 
-// retryAfter reads a Retry-After header, seconds or an HTTP date (RFC 9110
-// §10.2.3); 0 if there is none or it makes no sense. At most one hour.
-func retryAfter(value string, now time.Time) time.Duration {
+// retryAfter reads a Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3),
+// as far as one answer may make us wait; 0 if there is none or it makes no sense. A
+// date is read by the clock of whoever wrote it.
+func retryAfter(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {
-		return time.Duration(min(seconds, 3600)) * time.Second
+		return time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
+	}
+	if there, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = there
 	}
 	if date, err := http.ParseTime(value); err == nil && date.After(now) {
-		return min(date.Sub(now), time.Hour)
+		return min(date.Sub(now), maxRetryAfter)
 	}
 	return 0
 }

@@ -111,6 +111,7 @@ func TestWriteIsNotRepeated(t *testing.T) {
 // says so, or after 10 to 60 s, if there is time left for that.
 func TestThrottling(t *testing.T) {
 	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	const most = 5 * time.Minute // of what one answer may ask for
 	for _, tt := range []struct {
 		name       string
 		op         string
@@ -128,8 +129,8 @@ func TestThrottling(t *testing.T) {
 		{"zero", otctest.OpTableGet, 429, func() string { return "0" }, 10 * time.Second, 55 * time.Second, 0},
 		{"a date that is over", otctest.OpTableGet, 429, func() string { return date(-time.Hour) }, 10 * time.Second, 55 * time.Second, 0},
 		{"too long to wait", otctest.OpTableGet, 429, func() string { return "58" }, 0, 0, 58 * time.Second},
-		{"a date too far away", otctest.OpTableGet, 429, func() string { return date(5 * time.Minute) }, 0, 0, 5 * time.Minute},
-		{"a day", otctest.OpTableGet, 429, func() string { return "86400" }, 0, 0, time.Hour},
+		{"a date too far away", otctest.OpTableGet, 429, func() string { return date(5 * time.Minute) }, 0, 0, most},
+		{"a day", otctest.OpTableGet, 429, func() string { return "86400" }, 0, 0, most},
 		{"a write, which is for the caller", otctest.OpTableUpdate, 429, func() string { return "7" }, 0, 0, 7 * time.Second},
 		{"a login", otctest.OpLogin, 429, func() string { return "7" }, 7 * time.Second, 7 * time.Second, 7 * time.Second},
 		{"IAM fails over", otctest.OpLogin, 410, nil, 10 * time.Second, 55 * time.Second, 0},
@@ -160,6 +161,33 @@ func TestThrottling(t *testing.T) {
 				w.wantCalls(tt.op, map[bool]int{true: 1, false: 2}[tt.most == 0])
 			})
 		})
+	}
+}
+
+// R13: a date is read by the clock of whoever wrote it, not by ours.
+func TestRetryAfterByTheirClock(t *testing.T) {
+	now := time.Date(2026, 9, 20, 9, 0, 0, 0, time.UTC)
+	at := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
+	for _, tt := range []struct {
+		date, retryAfter string
+		want             time.Duration
+	}{
+		{at(0), at(time.Minute), time.Minute},
+		{at(-time.Hour), at(time.Minute - time.Hour), time.Minute}, // their clock is an hour behind
+		{at(time.Hour), at(time.Minute + time.Hour), time.Minute},
+		{at(time.Hour), at(time.Minute), 0},
+		{"", at(time.Minute), time.Minute},
+		{"yesterday", at(time.Minute), time.Minute},
+		{at(0), at(365 * 24 * time.Hour), 5 * time.Minute},
+		{at(0), "7", 7 * time.Second},
+		{at(0), "-7", 0},
+		{at(0), "99999999999999999999", 0},
+		{at(0), "9000000000000000000", 5 * time.Minute},
+	} {
+		header := http.Header{"Date": {tt.date}, "Retry-After": {tt.retryAfter}}
+		if got := retryAfter(header, now); got != tt.want {
+			t.Errorf("Date %q, Retry-After %q: got %v, want %v", tt.date, tt.retryAfter, got, tt.want)
+		}
 	}
 }
 

@@ -78,18 +78,6 @@ func (t RouteTable) Used() (n int) {
 	return n
 }
 
-// wireTable is a route table as the API writes it.
-type wireTable struct {
-	ID      string      `json:"id"`
-	Name    string      `json:"name"`
-	VPCID   string      `json:"vpc_id"`
-	Default bool        `json:"default"`
-	Routes  []wireRoute `json:"routes"`
-	Subnets []struct {
-		ID string `json:"id"`
-	} `json:"subnets"`
-}
-
 // wireRoute is a route as the API writes it. Any member may be null; one that is
 // not text counts as empty.
 type wireRoute struct {
@@ -100,8 +88,7 @@ type wireRoute struct {
 }
 
 func (w wireRoute) route() Route {
-	text := func(v any) string { s, _ := v.(string); return s }
-	r := Route{Type: text(w.Type), NextHop: text(w.NextHop), Description: text(w.Description), Spelling: text(w.Destination)}
+	r := Route{Type: word(w.Type), NextHop: word(w.NextHop), Description: word(w.Description), Spelling: word(w.Destination)}
 	r.Destination = ParseDestination(r.Spelling)
 	if r.Type == TypeECS {
 		r.NextHop = strings.ToLower(r.NextHop)
@@ -109,15 +96,65 @@ func (w wireRoute) route() Route {
 	return r
 }
 
-func (w *wireTable) table() RouteTable {
-	t := RouteTable{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: strings.ToLower(w.VPCID), Default: w.Default}
-	for _, r := range w.Routes {
-		t.Routes = append(t.Routes, r.route())
+// decode reads {"routetable":{…}} as it arrives. Only a list of routes that is none is
+// an error: an empty table would mean that all routes are missing.
+func (t *RouteTable) decode(d stream) error {
+	*t = RouteTable{} // an attempt before may have come half of the way
+	return d.members(func(name string) (bool, error) {
+		if name != "routetable" {
+			return false, nil
+		}
+		return true, d.members(func(name string) (bool, error) { return t.member(d, name) })
+	})
+}
+
+func (t *RouteTable) member(d stream, name string) (bool, error) {
+	var v any
+	switch name {
+	case "routes":
+		return true, d.each('[', func() error { return t.addRoute(d) })
+	case "subnets":
+		return true, d.each('[', func() error { return t.addSubnet(d) })
+	case "id", "name", "vpc_id", "default":
+		if err := d.Decode(&v); err != nil {
+			return true, err
+		}
+	default:
+		return false, nil
 	}
-	for _, s := range w.Subnets {
-		t.Subnets = append(t.Subnets, strings.ToLower(s.ID))
+	switch name {
+	case "id":
+		t.ID = strings.ToLower(word(v))
+	case "name":
+		t.Name = word(v)
+	case "vpc_id":
+		t.VPCID = strings.ToLower(word(v))
+	case "default":
+		t.Default = truth(v)
 	}
-	return t
+	return true, nil
+}
+
+func (t *RouteTable) addRoute(d stream) error {
+	if len(t.Routes) == maxRoutes {
+		return fmt.Errorf("%w %d routes", errTooMany, maxRoutes)
+	}
+	var w wireRoute
+	err := d.odd(&w)
+	t.Routes = append(t.Routes, w.route())
+	return err
+}
+
+func (t *RouteTable) addSubnet(d stream) error {
+	if len(t.Subnets) == maxRoutes {
+		return fmt.Errorf("%w %d subnets", errTooMany, maxRoutes)
+	}
+	var w struct {
+		ID any `json:"id"`
+	}
+	err := d.odd(&w)
+	t.Subnets = append(t.Subnets, strings.ToLower(word(w.ID)))
+	return err
 }
 
 // RouteTable reads one route table. An id that the cloud does not know is an
@@ -126,17 +163,14 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	if !IsUUID(id) {
 		return RouteTable{}, fmt.Errorf("route table id %q is not a UUID", id)
 	}
-	var answer struct {
-		RouteTable *wireTable `json:"routetable"`
-	}
-	k := &call{service: "vpc", operation: opTable, method: http.MethodGet}
-	if err := c.do(ctx, k, "/routetables/"+strings.ToLower(id), &answer); err != nil {
+	var t RouteTable
+	k := &call{service: "vpc", operation: opTable, method: http.MethodGet, decodeStream: t.decode}
+	if err := c.do(ctx, k, "/routetables/"+strings.ToLower(id), nil); err != nil {
 		return RouteTable{}, err
 	}
-	if answer.RouteTable == nil || !strings.EqualFold(answer.RouteTable.ID, id) {
+	if !strings.EqualFold(t.ID, id) {
 		return RouteTable{}, k.malformed(errors.New("it holds no route table " + id))
 	}
-	t := answer.RouteTable.table()
 	t.AsOf = k.last.began
 	return t, nil
 }

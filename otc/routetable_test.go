@@ -46,6 +46,9 @@ func TestDecodeRouteTable(t *testing.T) {
 			[]Route{routeTo("ecs", "fd01::/64", "x", "", "FD01:0000:0000:0000:0000:0000:0000:0000/64")}, false},
 		{"a bare address", head + `"routes":[{"type":"ecs","destination":"10.128.4.7","nexthop":"x"}]}`,
 			[]Route{routeTo("ecs", "10.128.4.7/32", "x", "", "10.128.4.7")}, false},
+		{"members of another kind", `{"id":"` + otctest.TableID + `","name":"rtb-netops","vpc_id":"` + otctest.VPCID + `","default":"true","subnets":[7],"routes":[7,null,"x",
+			{"type":"ecs","destination":"10.128.4.0/23","nexthop":{},"description":"a\u001b[2J\u202e"}]}`,
+			[]Route{{}, {}, {}, routeTo("ecs", "10.128.4.0/23", "", "a?[2J?", "10.128.4.0/23")}, true},
 		{"no CIDR, no text", head + `"routes":[{"type":"ecs","destination":"pl-1","nexthop":"x"},{"type":"ecs","destination":null},{"type":7}]}`,
 			[]Route{routeTo("ecs", "", "x", "", "pl-1"), routeTo("ecs", "", "", "", ""), routeTo("", "", "", "", "")}, false},
 	} {
@@ -92,11 +95,12 @@ func TestRouteTableFromTheSimulator(t *testing.T) {
 func TestAnswersThatHoldNoTable(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `[]`, `{"routetable":null}`, `{"routetable":{}}`, `{"routetables":[]}`, `{"code":"VPC.0008"}`,
 		`{"routetable":{"id":"` + two + `","routes":[]}}`, `{"routetable":{"id":"` + otctest.TableID + `","routes":{}}}`, ``} {
-		w := newWorld(t)
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Body: []byte(body)})
-		if err := w.read(); err == nil || ReactionTo(err) != Transient {
-			t.Errorf("%s: got %v, want an error", body, err)
-		}
+		inBubble(t, func(t *testing.T, w *world) {
+			w.Fail(otctest.Fault{Op: otctest.OpTableGet, Body: []byte(body), Times: -1})
+			if err := w.read(); err == nil || ReactionTo(err) != Transient || !strings.Contains(err.Error(), "HTTPS_PROXY") {
+				t.Errorf("%s: got %v, want an error", body, err)
+			}
+		})
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 const (
 	pageSize = 200 // servers a page; the ECS API's advice, its default is 25
-	maxPages = 50
+	maxPages = maxServers / pageSize
 )
 
 // A Server is what we need of an ECS instance. Its other members may hold
@@ -28,35 +28,47 @@ type Server struct {
 	Deleting bool         // it is on its way out
 }
 
-// UnmarshalJSON takes a server of the ECS API (v1) or the compute API (v2.1).
+// UnmarshalJSON takes a server of the ECS API (v1) or the compute API (v2.1). A member
+// of another kind than documented counts as not there: the others are good.
 func (s *Server) UnmarshalJSON(b []byte) error {
 	var w struct {
-		ID        string `json:"id"`
-		Name      string `json:"name"`
-		Status    string `json:"status"`
-		TaskState string `json:"OS-EXT-STS:task_state"`
-		Metadata  struct {
-			VPCID string `json:"vpc_id"`
-		} `json:"metadata"`
-		Addresses map[string][]struct {
-			Addr string `json:"addr"`
-			Type string `json:"OS-EXT-IPS:type"`
-		} `json:"addresses"`
+		ID        any             `json:"id"`
+		Name      any             `json:"name"`
+		Status    any             `json:"status"`
+		TaskState any             `json:"OS-EXT-STS:task_state"`
+		Metadata  json.RawMessage `json:"metadata"`
+		Addresses json.RawMessage `json:"addresses"`
 	}
 	if err := json.Unmarshal(b, &w); err != nil {
 		return err
 	}
-	*s = Server{ID: strings.ToLower(w.ID), Name: w.Name, VPCID: strings.ToLower(w.Metadata.VPCID),
-		Deleting: w.Status == "DELETED" || w.TaskState == "deleting"}
-	for _, addresses := range w.Addresses {
+	var metadata struct {
+		VPCID any `json:"vpc_id"`
+	}
+	_ = json.Unmarshal(w.Metadata, &metadata)
+	*s = Server{ID: strings.ToLower(word(w.ID)), Name: word(w.Name), VPCID: strings.ToLower(word(metadata.VPCID)),
+		Fixed: fixed(w.Addresses), Deleting: w.Status == "DELETED" || w.TaskState == "deleting"}
+	return nil
+}
+
+// fixed returns the fixed addresses of a server, by network and address.
+func fixed(b json.RawMessage) (out []netip.Addr) {
+	var networks map[string]json.RawMessage
+	_ = json.Unmarshal(b, &networks)
+	for _, network := range networks {
+		var addresses []struct {
+			Addr any `json:"addr"`
+			Type any `json:"OS-EXT-IPS:type"`
+		}
+		_ = json.Unmarshal(network, &addresses)
 		for _, a := range addresses {
-			if addr, err := netip.ParseAddr(a.Addr); err == nil && (a.Type == "fixed" || a.Type == "") {
-				s.Fixed = append(s.Fixed, addr)
+			if addr, err := netip.ParseAddr(word(a.Addr)); err == nil && (a.Type == "fixed" || a.Type == "" || a.Type == nil) {
+				out = append(out, addr)
 			}
 		}
 	}
-	slices.SortFunc(s.Fixed, netip.Addr.Compare)
-	return nil
+	slices.SortFunc(out, netip.Addr.Compare)
+	return out
 }
 
 // HasAny reports whether one of the addresses is a fixed address of the server.
@@ -98,25 +110,25 @@ func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.serve
 // we read.
 func (c *Client) servers(ctx context.Context, ip string) ([]Server, error) {
 	var all []Server
-	rows := 0
+	known, rows := map[string]bool{}, 0
 	for page := 1; page <= maxPages; page++ {
-		var p serverPage
+		p := serverPage{rowsBefore: rows}
 		query := url.Values{"limit": {strconv.Itoa(pageSize)}, "offset": {strconv.Itoa(page)}}
 		if ip != "" {
 			query.Set("ip", ip)
 		}
-		k := &call{service: "ecs", operation: opServers, method: http.MethodGet, stream: p.decode}
+		k := &call{service: "ecs", operation: opServers, method: http.MethodGet, decodeStream: p.decode}
 		if err := c.do(ctx, k, "/cloudservers/detail?"+query.Encode(), nil); err != nil {
 			return nil, err
 		}
 		for _, s := range p.servers {
-			if !slices.ContainsFunc(all, func(known Server) bool { return known.ID == s.ID }) {
+			if !known[s.ID] {
+				known[s.ID] = true
 				all = append(all, s)
 			}
 		}
-		n := len(p.servers)
-		rows += n
-		if n == 0 || p.count > 0 && rows >= p.count || p.count == 0 && n < pageSize {
+		rows += p.rows
+		if p.rows == 0 || p.count > 0 && rows >= p.count || p.count == 0 && p.rows < pageSize {
 			return all, nil
 		}
 	}
@@ -125,31 +137,26 @@ func (c *Client) servers(ctx context.Context, ip string) ([]Server, error) {
 
 // A serverPage is one answer of a server list.
 type serverPage struct {
-	count   int  // of all pages; 0: not said
-	listed  bool // there is a list: without one, an answer says nothing of servers
-	servers []Server
+	rowsBefore int  // in the pages before
+	count      int  // of all pages; 0: not said
+	listed     bool // there is a list: without one, an answer says nothing of servers
+	rows       int  // in the list, of whatever kind
+	servers    []Server
 }
 
-// decode keeps one server at a time: with user data, a page is as large as 9 MB.
-func (p *serverPage) decode(d *json.Decoder) error {
-	*p = serverPage{} // an attempt before may have come half of the way
-	err := each(d, '{', func() error {
-		name, err := d.Token()
-		switch {
-		case err != nil:
-			return err
-		case name == "count":
-			return d.Decode(&p.count)
-		case name == "servers":
+// decode keeps one server at a time: with user data, a page is as large as 9 MB. A row
+// without an id is passed over.
+func (p *serverPage) decode(d stream) error {
+	*p = serverPage{rowsBefore: p.rowsBefore} // an attempt before may have come half of the way
+	err := d.members(func(name string) (bool, error) {
+		switch name {
+		case "count":
+			return true, d.odd(&p.count)
+		case "servers":
 			p.listed = true
-			return each(d, '[', func() error {
-				var s Server
-				err := d.Decode(&s)
-				p.servers = append(p.servers, s)
-				return err
-			})
+			return true, d.each('[', func() error { return p.row(d) })
 		}
-		return d.Decode(new(json.RawMessage))
+		return false, nil
 	})
 	if err == nil && !p.listed {
 		err = errors.New("it holds no list of servers")
@@ -157,23 +164,15 @@ func (p *serverPage) decode(d *json.Decoder) error {
 	return err
 }
 
-// each calls f at each member of the object, or element of the list, that comes
-// next. Null has none.
-func each(d *json.Decoder, open json.Delim, f func() error) error {
-	switch t, err := d.Token(); {
-	case err != nil:
-		return err
-	case t == nil:
-		return nil
-	case t != open:
-		return fmt.Errorf("no %v where one belongs", open)
+func (p *serverPage) row(d stream) error {
+	if p.rows++; p.rowsBefore+p.rows > maxServers {
+		return fmt.Errorf("%w %d servers", errTooMany, maxServers)
 	}
-	for d.More() {
-		if err := f(); err != nil {
-			return err
-		}
+	var s Server
+	err := d.odd(&s)
+	if err == nil && s.ID != "" {
+		p.servers = append(p.servers, s)
 	}
-	_, err := d.Token()
 	return err
 }
 

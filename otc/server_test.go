@@ -89,7 +89,7 @@ func TestServersAreDecodedAsTheyArrive(t *testing.T) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		var p serverPage
-		err := decodeAll(strings.NewReader(body), p.decode)
+		err := decodeStream(strings.NewReader(body), p.decode)
 		runtime.ReadMemStats(&after)
 		if err != nil || len(p.servers) != n || p.count != 7 {
 			t.Errorf("got %d servers of %d, %v; want %d of 7", len(p.servers), p.count, err, n)
@@ -108,19 +108,19 @@ func TestServersAreDecodedAsTheyArrive(t *testing.T) {
 func TestServersInBrokenPages(t *testing.T) {
 	const half = `{"servers":[{"id":"lost","name":"x"}`
 	for name, f := range map[string]otctest.Fault{
-		"cut off":             {Body: []byte(half)},
-		"cut connection":      {Body: []byte(half + `]}`), Truncate: true, Keep: len(half)},
-		"stalled":             {Body: []byte(half + `]}`), Slow: time.Second},
-		"text":                {Body: []byte(`welcome`)},
-		"an HTML page":        {Body: []byte(`<html>`)},
-		"nothing":             {Body: []byte{}},
-		"a list":              {Body: []byte(`[` + half + `]}]`)},
-		"servers in no list":  {Body: []byte(`{"servers":{"id":"lost"}}`)},
-		"the wrong end":       {Body: []byte(half + `}]`)},
-		"a server of no kind": {Body: []byte(`{"servers":[{"id":"lost"},7]}`)},
-		"more behind it":      {Body: []byte(half + `]}{}`)},
-		"garbage behind it":   {Body: []byte(half + `]}x`)},
-		"too large":           {Body: []byte(half + strings.Repeat(" ", 32<<20) + `]}`)},
+		"cut off":            {Body: []byte(half)},
+		"cut connection":     {Body: []byte(half + `]}`), Truncate: true, Keep: len(half)},
+		"stalled":            {Body: []byte(half + `]}`), Slow: time.Second},
+		"text":               {Body: []byte(`welcome`)},
+		"an HTML page":       {Body: []byte(`<html>`)},
+		"nothing":            {Body: []byte{}},
+		"a list":             {Body: []byte(`[` + half + `]}]`)},
+		"servers in no list": {Body: []byte(`{"servers":{"id":"lost"}}`)},
+		"the wrong end":      {Body: []byte(half + `}]`)},
+		"a server too large": {Body: []byte(half + `,{"id":"` + strings.Repeat("x", 2<<20) + `"}]}`)},
+		"more behind it":     {Body: []byte(half + `]}{}`)},
+		"garbage behind it":  {Body: []byte(half + `]}x`)},
+		"too large":          {Body: []byte(half + strings.Repeat(`,{"id":"`+strings.Repeat("x", 1<<19)+`"}`, 65) + `]}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
@@ -134,6 +134,36 @@ func TestServersInBrokenPages(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Trap 50: a server that is odd does not hide the others, nor itself if it has an id.
+func TestServersThatAreOdd(t *testing.T) {
+	const id = "11111111-2b6d-4f80-93ae-5d1c8b7f0e41"
+	for _, tt := range []struct{ server, want string }{
+		{`{"id":null,"name":"b"}`, ""}, {`{"name":"b"}`, ""}, {`{"id":7}`, ""}, {`7`, ""}, {`null`, ""}, {`"x"`, ""}, {`[]`, ""}, {`{}`, ""},
+		{`{"id":"` + id + `","name":"b","status":"ERROR","addresses":[]}`, "b  []"},
+		{`{"id":"` + id + `","name":"b","addresses":""}`, "b  []"},
+		{`{"id":"` + id + `","name":"b","metadata":[],"addresses":{}}`, "b  []"},
+		{`{"id":"` + id + `","name":"b","metadata":{"vpc_id":123}}`, "b  []"},
+		{`{"id":"` + id + `","name":123,"metadata":{"vpc_id":"v"}}`, " v []"},
+		{`{"id":"` + id + `","name":"b","OS-EXT-STS:task_state":false,"status":3}`, "b  []"},
+		{`{"id":"` + id + `","addresses":{"a":{},"b":[7,{"addr":3},{"addr":"10.20.0.9"},{"addr":"10.20.0.8","OS-EXT-IPS:type":1}]}}`, "  [10.20.0.9]"},
+		{`{"id":"` + id + `","name":"b\u001b[31m\u202e"}`, "b?[31m?  []"},
+	} {
+		w := newWorld(t)
+		body := `{"count":2,"servers":[` + tt.server + `,{"id":"` + one + `","name":"good"}]}`
+		w.Fail(otctest.Fault{Op: otctest.OpServerList, Body: []byte(body)})
+		got, err := w.client.Servers(t.Context())
+		n := len(got)
+		if err != nil || n == 0 || got[n-1].ID != one || (n == 2) != (tt.want != "") {
+			t.Errorf("%s: got %v, %v", tt.server, got, err)
+			continue
+		}
+		if odd := got[0]; n == 2 && fmt.Sprint(odd.Name, " ", odd.VPCID, " ", odd.Fixed) != tt.want {
+			t.Errorf("%s: got %v, want %q", tt.server, odd, tt.want)
+		}
+		w.wantCalls(otctest.OpServerList, 1)
 	}
 }
 
@@ -154,7 +184,7 @@ func TestServersWithoutEnd(t *testing.T) {
 	if _, err := w.client.Servers(t.Context()); err == nil {
 		t.Error("got no error")
 	}
-	if n := w.Count(otctest.OpServerList); n > 50 {
+	if n := w.Count(otctest.OpServerList); n > 250 {
 		t.Errorf("got %d pages", n)
 	}
 }

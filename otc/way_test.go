@@ -12,7 +12,7 @@ import (
 // pages are bodies that no service of the cloud writes: none of the five shapes.
 func pages() map[string]string {
 	return map[string]string{
-		"an HTML page":      "\n<html><head><title>Web access blocked</title></head><body>permission vpc:routeTables:get</body></html>",
+		"an HTML page":      "<html><head><title>Web access blocked</title></head><body>permission vpc:routeTables:get</body></html>",
 		"XML":               `<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>`,
 		"nothing":           "",
 		"blanks":            " \r\n",
@@ -63,6 +63,9 @@ func (w *world) checkPage(op string, status int, page string) {
 	}
 	if !strings.Contains(e.Cure, "HTTPS_PROXY and NO_PROXY, and the endpoint") {
 		w.t.Errorf("%s: got hint %q", at, e.Cure)
+	}
+	if strings.HasPrefix(page, "<html") && status/100 != 3 {
+		wantParts(w.t, e.Error(), fmt.Sprintf("HTTP %d with an HTML page: ", status))
 	}
 	if status/100 == 3 {
 		wantParts(w.t, e.Error(), fmt.Sprintf("HTTP %d with a redirect to login.corp.example: ", status))

@@ -79,5 +79,7 @@
 //	46  an error text holds what was sent              Fault.Echo
 //	47  control characters in an error                 Fault.Code and Message, or Body
 //	48  two wrong passwords in turn; an empty one      always: they lock together; it is 400 and does not count
+//	49  a page where the cloud should answer           Fault.Shape ShapeHTML and ShapeEmpty, or Body
+//	50  one odd server in a list                       Fault.Body
 //	51  ID token expired, for another audience, …      SetIdentityProvider, TokenIssuer
 package otctest
