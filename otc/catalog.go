@@ -36,19 +36,20 @@ func hosts(region, service string) string {
 // scheme, host, an optional path, "/v1/" and the project id. It takes the
 // override, else the catalog, else the public region's well-known host.
 func endpoint(catalog []catalogEntry, service, override, region, projectID string) (string, error) {
-	raw := override
-	if raw == "" {
-		alternative := map[string]string{"vpc": "network", "ecs": "compute"}[service]
-		raw = cmp.Or(
-			find(catalog, service, region),
-			find(catalog, alternative, region),
-			hosts(region, service))
+	setting := "OTC_" + strings.ToUpper(service) + "_ENDPOINT"
+	if override != "" {
+		return versioned(override, projectID)
 	}
+	alternative := map[string]string{"vpc": "network", "ecs": "compute"}[service]
+	raw := cmp.Or(find(catalog, service, region), find(catalog, alternative, region), hosts(region, service))
 	if raw == "" {
-		return "", fmt.Errorf("no %s endpoint for region %q: the catalog has %s; set OS_REGION_NAME or OTC_%s_ENDPOINT",
-			service, region, regions(catalog), strings.ToUpper(service))
+		return "", fmt.Errorf("no %s endpoint for region %q: the catalog has %s; set OS_REGION_NAME or %s", service, region, regions(catalog), setting)
 	}
-	return versioned(raw, projectID)
+	base, err := versioned(raw, projectID)
+	if err != nil { // the answer to a login is not shown
+		return "", fmt.Errorf("the catalog's %s endpoint for region %q is no https URL; set %s", service, region, setting)
+	}
+	return base, nil
 }
 
 // find returns the public URL of a catalog type; a URL of the region itself
@@ -93,12 +94,13 @@ func isVersion(s string) bool {
 	return len(s) > 1 && s[0] == 'v' && strings.Trim(s[1:], "0123456789.") == ""
 }
 
-// regions lists the regions of a catalog for an error message.
+// regions lists some regions of a catalog for an error message, as far as they are
+// spelled like one.
 func regions(catalog []catalogEntry) string {
 	var names []string
 	for _, entry := range catalog {
 		for _, e := range entry.Endpoints {
-			if e.Region != "" && e.Region != "*" && !slices.Contains(names, e.Region) {
+			if isRegion(e.Region) && !slices.Contains(names, e.Region) && len(names) < maxRegions {
 				names = append(names, e.Region)
 			}
 		}
@@ -108,4 +110,11 @@ func regions(catalog []catalogEntry) string {
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
+}
+
+// maxRegions is how many regions an error names.
+const maxRegions = 10
+
+func isRegion(s string) bool {
+	return s != "" && len(s) <= maxWord && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }

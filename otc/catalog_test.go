@@ -1,6 +1,7 @@
 package otc
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -44,6 +45,7 @@ func TestEndpoint(t *testing.T) {
 		{"an entry for any region", "vpc", "", "eu-xx", endpointOf("vpc", "*", "https://vpc.test/v1/x"), "https://vpc.test/v1/" + id},
 		{"an entry without a region", "ecs", "", "eu-xx", endpointOf("compute", "", "https://ecs.test/v2.1/x"), "https://ecs.test/v1/" + id},
 		{"its own region's before any", "vpc", "", "eu-xx", append(endpointOf("vpc", "*", "https://any.test"), endpointOf("vpc", "eu-xx", "https://own.test")...), "https://own.test/v1/" + id},
+		{"vpc before network", "vpc", "", "eu-xx", append(endpointOf("network", "eu-xx", "https://neutron.test"), endpointOf("vpc", "eu-xx", "https://own.test")...), "https://own.test/v1/" + id},
 		{"public before internal", "vpc", "", "eu-xx", append(behind(endpointOf("vpc", "eu-xx", "https://inner.test")), endpointOf("vpc", "eu-xx", "https://own.test")...), "https://own.test/v1/" + id},
 		{"internal only", "vpc", "", "eu-xx", behind(endpointOf("vpc", "eu-xx", "https://inner.test")), ""},
 		{"override before catalog", "vpc", "https://proxy.test", "eu-de", endpointOf("vpc", "eu-de", "https://vpc.test/v1/x"), "https://proxy.test/v1/" + id},
@@ -62,6 +64,22 @@ func TestEndpoint(t *testing.T) {
 		if got != tt.want || (err != nil) != (tt.want == "") {
 			t.Errorf("%s: got %q, %v; want %q", tt.name, got, err, tt.want)
 		}
+	}
+}
+
+// R9, R13: of what a login answers, an error names some regions, and no URL.
+func TestEndpointErrorsShowLittleOfTheCatalog(t *testing.T) {
+	catalog := endpointOf("vpc", "eu-xx\x1b[2J geheim", "https://vpc.test")
+	for i := range 1000 {
+		catalog = append(catalog, endpointOf("vpc", fmt.Sprintf("eu-%d", i), "https://vpc.test")...)
+	}
+	_, err := endpoint(catalog, "vpc", "", "eu-xx", otctest.ProjectID)
+	if s := err.Error(); !strings.Contains(s, "eu-9") || strings.Contains(s, "geheim") || len(s) > 300 {
+		t.Errorf("got %s", s)
+	}
+	_, err = endpoint(endpointOf("vpc", "eu-xx", "http://geheim.test"), "vpc", "", "eu-xx", otctest.ProjectID)
+	if s := err.Error(); !strings.Contains(s, "no https URL; set OTC_VPC_ENDPOINT") || strings.Contains(s, "geheim") {
+		t.Errorf("got %s", s)
 	}
 }
 
@@ -115,7 +133,7 @@ func TestPlainEndpointsAreRefused(t *testing.T) {
 			return all
 		}
 	})
-	if err := w.read(); err == nil || ReactionTo(err) != Permanent || !strings.Contains(err.Error(), "not https") {
+	if err := w.read(); err == nil || ReactionTo(err) != Permanent || !strings.Contains(err.Error(), "no https URL") {
 		t.Errorf("got %v, want a refusal of http", err)
 	}
 	w.wantCalls("", w.Count(otctest.OpLogin))

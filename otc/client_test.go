@@ -188,12 +188,12 @@ func TestObserver(t *testing.T) {
 		w.Set(func(k *otctest.Knobs) { k.Latency = 40 * time.Millisecond })
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Slow: time.Second})
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Truncate: true, Keep: 10})
-		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 503})
+		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 500})
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 429, Header: http.Header{"Retry-After": {"7"}}})
 		w.Fail(otctest.Fault{Op: otctest.OpTableGet, Status: 400, Code: "VPC.0004"})
 		w.mustRead()
 		want := "map[iam login 201:1 vpc get_route_table 200:1 vpc get_route_table 400:1 vpc get_route_table 429:1 " +
-			"vpc get_route_table 503:1 vpc get_route_table error:2] map[connection:2 server_error:1 throttled:1 transient:1]"
+			"vpc get_route_table 500:1 vpc get_route_table error:2] map[connection:2 server_error:1 throttled:1 transient:1]"
 		if got := w.count.String(); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}

@@ -28,6 +28,7 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		MaxIdleConns:           4,
 		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxBody, // a token of 60 KB has room
 	}
 }
 

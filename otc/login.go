@@ -98,7 +98,7 @@ func (a *authenticator) postToken(ctx context.Context, c Credentials) (*session,
 		return nil, k.malformed(errors.New("the answer to the login holds no token"))
 	}
 	project := cmp.Or(wire.Token.Project.ID, c.ProjectID)
-	if project == "" {
+	if !isProject(project) { // it becomes a part of each URL
 		return nil, &Error{Service: k.service, Operation: k.operation, Err: errors.New("the token belongs to no project"),
 			Reaction: Permanent, Cure: "check OS_PROJECT_NAME or OS_PROJECT_ID"}
 	}
@@ -125,7 +125,8 @@ func (s *session) locate(cfg *Config, catalog []catalogEntry) error {
 
 // lifetime returns when a token ends and when to replace it, by this machine's
 // clock: at a random moment of its second half, so that a fleet that has started
-// together does not log in together, and 5 minutes before its end at the latest. A
+// together does not log in together, and 5 minutes before its end at the latest; but
+// a minute after the login at the earliest, or a short life would mean a login per call. A
 // token without a readable end lasts the documented 24 hours, and none lasts longer.
 func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.Time) {
 	expires, err := time.Parse(time.RFC3339, expiresAt)
@@ -136,6 +137,11 @@ func lifetime(now time.Time, issuedAt, expiresAt string) (expires, renewAt time.
 	if day := now.Add(24 * time.Hour); err != nil || !expires.After(now) || expires.After(day) {
 		expires = day
 	}
-	half := expires.Sub(now) / 2
+	half := max(expires.Sub(now)/2, minRenewal)
 	return expires, now.Add(half + rand.N(max(half-renewBefore, 1)))
+}
+
+// isProject reports whether an id can be a project's: 32 hex digits (IAM API), or a UUID.
+func isProject(id string) bool {
+	return id != "" && len(id) <= maxWord && strings.Trim(id, "0123456789abcdefABCDEF-") == ""
 }

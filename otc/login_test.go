@@ -100,6 +100,7 @@ func TestLoginAnswersThatMakeNoSense(t *testing.T) {
 		{"a page", token, `<html>sign in</html>`, "an HTML page"},
 		{"cut off", token, `{"token":{`, "not the API's"},
 		{"another type", token, `{"token":[]}`, "holds no token"},
+		{"a project that is another path", token, `{"token":{"project":{"id":"../../x"}}}`, "OS_PROJECT_NAME"},
 		{"no project", token, `{"token":{"expires_at":"2026-09-21T09:15:42.318000Z"}}`, "OS_PROJECT_NAME"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -139,6 +140,7 @@ func TestTokenLifetime(t *testing.T) {
 		{"two hundred years", now, issued, "2226-09-21T09:15:42Z", day, day / 2, day - 5*minute},
 		{"our clock is a week late, no start", now.AddDate(0, 0, -7), "", expires, day, day / 2, day - 5*minute},
 		{"ended already", now, "", "2026-09-19T09:15:42Z", day, day / 2, day - 5*minute},
+		{"a second", now, issued, "2026-09-20T09:15:43.318000Z", time.Second, minute, minute},
 		{"eight minutes", now, issued, "2026-09-20T09:23:42.318000Z", 8 * minute, 4 * minute, 4 * minute},
 		{"twenty minutes", now, issued, "2026-09-20T09:35:42.318000Z", 20 * minute, 10 * minute, 15 * minute},
 	} {

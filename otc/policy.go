@@ -49,12 +49,12 @@ const (
 	cureAccount   = "the account is restricted, frozen or in arrears: see the OTC console"
 	curePolicy    = "grant %s to the user's group in this project; it takes effect with the next token"
 	cureForbidden = "the message says why; what this call needs is %s"
-	cureToken     = "the service refuses a token that IAM has just issued: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"
+	cureToken     = "the service rejects the token: check OS_REGION_NAME, OS_PROJECT_NAME and the state of the account"
 	cureOutage    = "OTC is having problems: wait; if it lasts, ask the provider's support"
-	cureBusy      = "too many calls by this user: wait; if it lasts, raise DRIFT_CHECK_INTERVAL and look for who else uses this user"
-	cureWriter    = "somebody else writes to this route table: wait; if it lasts, Cloud Trace Service tells who"
+	cureBusy      = "too many calls: wait; if it lasts, raise DRIFT_CHECK_INTERVAL and check what else uses this user"
+	cureWriter    = "another client writes to this route table: wait; if it lasts, Cloud Trace Service shows which"
 	cureUnknown   = "unexpected response: ask the provider's support"
-	cureFull      = "the route table is full (200 routes): remove routes, or give some subnets another table"
+	cureFull      = "the route table is full: remove routes, or give some subnets another table"
 	cureWay       = "the API has not answered this, but a proxy or load balancer on the way: check HTTPS_PROXY and NO_PROXY, and the endpoint (OS_AUTH_URL, OTC_VPC_ENDPOINT, OTC_ECS_ENDPOINT)"
 	cureReach     = "check the way from here to the endpoint: DNS, proxy (HTTPS_PROXY, NO_PROXY), firewall"
 	cureSecret    = "is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it"
@@ -101,16 +101,16 @@ func policy() []rule {
 		{service: "ecs", status: 202, reaction: Throttled},
 		{status: 202, code: "Common.0024", reaction: Throttled},
 		{status: 202, reaction: Transient}, // a PUT may yet be applied
-		{status: 413, message: "threshold", reaction: Throttled},
 
 		{status: 405, reaction: Permanent}, // the gateway's own quota among them
 
 		// What a PUT on a route table meets.
-		{operation: opUpdateTable, message: "quota", reaction: Quota, cure: cureFull},
+		// No code is documented for a full table, only this sentence.
+		{operation: opUpdateTable, status: 400, message: "quota exceeded", reaction: Quota, cure: cureFull},
+		{operation: opUpdateTable, status: 409, message: "quota exceeded", reaction: Quota, cure: cureFull},
 		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Rejected, stale: true, cure: cureWriter},
 		{operation: opUpdateTable, status: 409, reaction: Conflict, cure: cureWriter},
 		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Rejected, cure: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
-		{status: 409, message: "quota", reaction: Quota, cure: cureFull},
 		{status: 409, code: "VPC.0103", reaction: Transient}, // "busy, try it again later"
 
 		// 400 that is a passing failure behind the API.

@@ -88,6 +88,7 @@ func documented() []reply {
 		{put, 409, "VPC.2812 VPC.0105", 0, "", Conflict, ""},
 		{put, 409, "VPC.0114 VPC.0604", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
 		{put, 400, "VPC.2809", 0, "Quota exceeded for resources: ['route'].", Quota, "full"},
+		{put, 403, "VPC.2201", 0, "The quota of your permissions is exceeded.", Permanent, "grant vpc:routeTables:update"},
 		{put, 405, "APIGW.0501 APIGW.0502", gw, "The API quota has been used up", Permanent, ""},
 		{put, 202, "VPC.0001", 0, "", Transient, ""},
 		{get, 408, "APIGW.0201", gw, "", Transient, ""},

@@ -64,6 +64,19 @@ func TestWaitsAreJittered(t *testing.T) {
 			t.Errorf("attempt %d: got waits from %v to %v, want 0 to %v", attempt, least, most, limit)
 		}
 	}
+	var least, most time.Duration = time.Hour, 0
+	for range 1000 { // after throttling, so that a fleet does not come back in step
+		k := &call{deadline: time.Now().Add(time.Minute), last: attempt{err: &Error{Reaction: Throttled}}}
+		r, err := http.NewRequestWithContext(context.WithValue(t.Context(), callKey{}, k), http.MethodGet, "https://vpc.test", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := backoff(0, 0, 0, &http.Response{Request: r})
+		least, most = min(least, d), max(most, d)
+	}
+	if least < 10*time.Second || least > 12*time.Second || most > 55*time.Second || most < 53*time.Second {
+		t.Errorf("after throttling: got waits from %v to %v, want 10s to 55s", least, most)
+	}
 	if d := jitter(1000); d < 0 || d > 10*time.Second {
 		t.Errorf("got %v", d)
 	}

@@ -157,7 +157,7 @@ func (t *RouteTable) addSubnet(d stream) error {
 	return err
 }
 
-// RouteTable reads one route table. An id that the cloud does not know is an
+// RouteTable reads one route table (VPC API, "Querying a Route Table"). An id that the cloud does not know is an
 // *Error with status 404.
 func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) {
 	if !IsUUID(id) {
@@ -175,8 +175,8 @@ func (c *Client) RouteTable(ctx context.Context, id string) (RouteTable, error) 
 	return t, nil
 }
 
-// RouteQuota reads how many routes a route table may hold, -1 for any number. It
-// is for information: a user may lack the permission (IsForbidden).
+// RouteQuota reads how many routes a route table may hold, -1 for any number (VPC API,
+// "Querying Quotas"). It is for information: a user may lack the permission (IsForbidden).
 func (c *Client) RouteQuota(ctx context.Context) (limit int, err error) {
 	const kind = "routetableContainRoutes"
 	var wire struct {

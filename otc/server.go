@@ -76,7 +76,8 @@ func (s Server) HasAny(addresses []netip.Addr) bool {
 	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return slices.Contains(s.Fixed, a) })
 }
 
-// Server reads one server. IsNotFound tells that it is gone.
+// Server reads one server (ECS API, "Querying Details About an ECS"). IsNotFound tells
+// that it is gone.
 func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 	if !IsUUID(id) {
 		return Server{}, fmt.Errorf("server id %q is not a UUID", id)
@@ -105,7 +106,8 @@ func (c *Client) ServersByIP(ctx context.Context, ip netip.Addr) ([]Server, erro
 // list may be a missing permission.
 func (c *Client) Servers(ctx context.Context) ([]Server, error) { return c.servers(ctx, "") }
 
-// servers reads all pages of a server list, filtered by address unless ip is "".
+// servers reads all pages of a server list, filtered by address unless ip is "" (ECS
+// API, "Querying Details About ECSs").
 // The API's offset is a page number from 1, and rows may move between pages while
 // we read.
 func (c *Client) servers(ctx context.Context, ip string) ([]Server, error) {
@@ -198,7 +200,8 @@ func (p Port) Forwards() bool {
 	return false
 }
 
-// Ports returns the NICs of a server. Without the permission vpc:ports:get the
+// Ports returns the NICs of a server (VPC API, native OpenStack Neutron, "Querying
+// Ports"). Without the permission vpc:ports:get the
 // cloud answers an empty list, so no ports means nothing is known.
 func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 	if !IsUUID(serverID) {

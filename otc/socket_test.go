@@ -130,3 +130,18 @@ func TestNobodyListens(t *testing.T) {
 		t.Errorf("got %v, want a refused connection", e)
 	}
 }
+
+// R13: a token is a header of the answer, and has a bound as well.
+func TestTokenThatIsTooLarge(t *testing.T) {
+	cloud := otctest.New()
+	w := newWorld(t, newSocket(t, cloud).overSocket)
+	cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 300 << 10 })
+	if err := w.read(); err == nil || len(err.Error()) > 500 {
+		t.Errorf("got %v, want an answer that is too large", err)
+	}
+	cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 60 << 10 })
+	w = newWorld(t, func(c *Config) {
+		c.Transport, c.AuthURL, c.RootCAs = w.client.sender.transport, w.client.cfg.AuthURL, w.client.cfg.RootCAs
+	})
+	w.mustRead()
+}

@@ -10,6 +10,7 @@ import (
 
 const (
 	renewBefore     = 5 * time.Minute  // a token is replaced this long before its end at the latest
+	minRenewal      = time.Minute      // after a login, however short the token lives
 	loginPause      = 15 * time.Minute // after a refused login: IAM's default lock time
 	minIDTokenPause = 40 * time.Second // after a refused ID token: half to all of it, doubled each time
 	maxIDTokenPause = 5 * time.Minute  // at most
