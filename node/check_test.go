@@ -187,9 +187,9 @@ func accessCases() []checkCase {
 	grant := ` to the user's group in this project; it takes effect with the next token (request id ID)`
 	return []checkCase{
 		{"wrong password", func(c *trial) { c.SetPassword("another") }, noCloud,
-			`❌ login: HTTP 401: IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, ` +
-				`wrong account (OS_DOMAIN_NAME), wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) ` +
-				`counts at once, a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)` + noLogin},
+			`❌ login: HTTP 401: IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, MFA required of it, ` +
+				`wrong account (OS_DOMAIN_NAME), wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a corrected Secret otc-credentials (make create-secrets) ` +
+				`takes effect immediately, a corrected user or role after make restart or 15 to 18 minutes; five refusals lock the user (request id ID)` + noLogin},
 		{"the running pod has been refused", func(c *trial) { c.refused = "iam login: HTTP 401: why" }, noCloud,
 			"❌ login: HTTP 401: why" + again + noLogin},
 		{"unreadable Secret", func(c *trial) {

@@ -41,9 +41,11 @@ type rule struct {
 
 const (
 	cureConfig = "check OS_AUTH_URL, OS_REGION_NAME and the OTC_*_ENDPOINT overrides; in eu-ch2 this API may not exist"
-	cureLogin  = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, wrong account (OS_DOMAIN_NAME), " +
-		"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; a mended Secret otc-credentials (make create-secrets) counts at once, " +
-		"a mended user or role after make restart or 15 to 18 minutes; five refusals lock the user"
+	cureLogin  = "IAM does not say which: wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME, MFA required of it, wrong account (OS_DOMAIN_NAME), " +
+		"wrong OS_PROJECT_NAME or OS_PROJECT_ID, or no role in the project; " + cureAgain
+	curePassword = "OS_PASSWORD is not the password of OS_USERNAME; " + cureAgain
+	cureAgain    = "a corrected Secret otc-credentials (make create-secrets) takes effect immediately, " +
+		"a corrected user or role after make restart or 15 to 18 minutes; five refusals lock the user"
 	cureLocked    = "the user is locked for 15 minutes after too many failed logins: find who uses this user with a wrong password"
 	cureProject   = "OS_PROJECT_NAME and the endpoint overrides name different projects"
 	cureAccount   = "the account is restricted, frozen or in arrears: see the OTC console"
@@ -70,6 +72,7 @@ func policy() []rule {
 		// Login. Five failures lock the user for 15 minutes (IAM login policy), so a 401 is
 		// final. A Keystone answers all its causes with the same words and no code.
 		{operation: "login", status: 401, code: "IAM.0061", reaction: LoginRefused, cure: cureLocked},
+		{operation: "login", status: 401, code: "IAM.0062", reaction: LoginRefused, cure: curePassword},
 		// IAM has no code for it in its other shape, only this sentence.
 		{operation: "login", status: 401, message: "account is locked", reaction: LoginRefused, cure: cureLocked},
 		{operation: "login", status: 401, reaction: LoginRefused, cure: cureLogin},

@@ -36,9 +36,10 @@ func documented() []reply {
 		// IAM
 		{login, 400, "IAM.0007 IAM.0011 IAM.0072 IAM.0073 IAM.1101", 0, "", Permanent, "OS_DOMAIN_NAME"},
 		{login, 401, "", iam, "Unauthorized", LoginRefused, "wrong OS_PASSWORD…unknown, disabled or locked…account (OS_DOMAIN_NAME)…OS_PROJECT_NAME or OS_PROJECT_ID…" +
-			"no role in the project…a mended user or role after make restart or 15 to 18 minutes"},
+			"no role in the project…a corrected user or role after make restart or 15 to 18 minutes"},
 		{login, 401, "", plain, "Authorization information is wrong", LoginRefused, "OS_PASSWORD"},
-		{login, 401, "IAM.0001 IAM.0062 IAM.0063 IAM.0064", 0, "", LoginRefused, "OS_PASSWORD"},
+		{login, 401, "IAM.0001 IAM.0063 IAM.0064", 0, "", LoginRefused, "wrong OS_PASSWORD…MFA"},
+		{login, 401, "IAM.0062", 0, "", LoginRefused, "OS_PASSWORD is not the password of OS_USERNAME…corrected Secret"},
 		{login, 401, "IAM.0061", 0, "", LoginRefused, "locked for 15 minutes"},
 		{login, 401, "APIGW.0301 APIGW.0307", gw, "", LoginRefused, ""},
 		{login, 403, "IAM.0002 IAM.0003 IAM.0083", 0, "", Permanent, "may not log in"},
