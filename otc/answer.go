@@ -41,7 +41,7 @@ func (a *attempt) succeeded() bool {
 
 // judge returns nil for success with nothing or JSON in the body. err is why
 // there is no whole answer. What shows that the service was not reached decides before
-// the policy table, whatever the status: no answer, and an answer of somebody else.
+// the policy table, whatever the status: no answer, or one that the API has not written.
 func (k *call) judge(err error) *Error {
 	a := &k.last
 	if err == nil && a.succeeded() && (len(a.body) == 0 || json.Valid(a.body)) {
@@ -69,7 +69,7 @@ func (k *call) judge(err error) *Error {
 // balancer has sent it: its status says nothing of users, permissions or tables.
 func (k *call) intercepted(e *Error) {
 	a := &k.last
-	if e.Cure = cureWay; a.status == http.StatusTooManyRequests {
+	if e.Hint = hintWay; a.status == http.StatusTooManyRequests {
 		e.Reaction = Throttled
 	}
 	what := "a body that is not the API's"
@@ -98,19 +98,19 @@ func (a *attempt) destination() string {
 // failed fills in why there is no whole answer.
 func (k *call) failed(e *Error, err error) {
 	e.NotSent = !k.last.dial.connected.Load()
-	e.Err, e.Cure = k.shown(k.last.dial.explain(err, time.Since(k.last.began))), cureReach
+	e.Err, e.Hint = k.shown(k.last.dial.explain(err, time.Since(k.last.began))), hintReach
 	refused, _ := errors.AsType[*connectError](err)
 	switch {
 	case errors.Is(err, ErrTooOld):
-		e.Reaction, e.Cure = Conflict, ""
+		e.Reaction, e.Hint = Conflict, ""
 	case errors.Is(err, errTooMany):
-		e.Reaction, e.Cure = Permanent, cureUnknown
+		e.Reaction, e.Hint = Permanent, hintUnknown
 	case errors.Is(err, errTooLarge), errors.Is(err, errUnusable):
-		e.Cure = cureWay
+		e.Hint = hintWay
 	case refused != nil:
-		e.Reaction, e.Cure = refused.reaction(), refused.hint()
+		e.Reaction, e.Hint = refused.reaction(), refused.hint()
 	case isBadCertificate(err):
-		e.Reaction, e.Cure = Permanent, certificateHint(err)
+		e.Reaction, e.Hint = Permanent, certificateHint(err)
 	}
 }
 
@@ -126,7 +126,7 @@ func (k *call) decode(result any) error {
 // says is shown.
 func (k *call) malformed(err error) *Error {
 	return &Error{Service: k.service, Operation: k.operation, Err: fmt.Errorf("%w: %w", errUnusable, err), Reaction: Transient,
-		Cure: cureWay, RequestID: k.showID(k.last.header.Get("X-Request-Id"))}
+		Hint: hintWay, RequestID: k.showID(k.last.header.Get("X-Request-Id"))}
 }
 
 // unwrapURL strips the method and URL that package http puts around an error.

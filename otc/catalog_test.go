@@ -83,7 +83,7 @@ func TestEndpointErrorsShowLittleOfTheCatalog(t *testing.T) {
 	}
 }
 
-func TestEndpointErrorNamesRegionsAndCure(t *testing.T) {
+func TestEndpointErrorNamesRegionsAndHint(t *testing.T) {
 	_, err := endpoint(endpointOf("ecs", "eu-de", "https://ecs.test"), "vpc", "", "eu-xx", otctest.ProjectID)
 	for _, want := range []string{"eu-xx", "eu-de", "OS_REGION_NAME", "OTC_VPC_ENDPOINT"} {
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -37,7 +37,7 @@ type Config struct {
 	RootCAs     func() (*x509.CertPool, error) // read again when a certificate is not trusted; nil: the system's
 	UserAgent   string                         // "": Go's
 	Transport   http.RoundTripper              // nil: a pooled transport with the timeouts of this package
-	Observer    Observer                       // nil: nobody counts
+	Observer    Observer                       // nil: nothing is counted
 	OneLogin    bool                           // a refused token is not replaced
 }
 
@@ -52,9 +52,9 @@ type Observer interface {
 // A Client calls IAM, VPC and ECS with one user's token for one project. It is
 // safe for concurrent use.
 type Client struct {
-	cfg    Config
-	sender *sender
-	auth   *authenticator
+	cfg       Config
+	transport *transport
+	auth      *authenticator
 }
 
 // New returns a Client; it sends nothing yet. A nil log discards.
@@ -68,8 +68,8 @@ func New(cfg Config, log *slog.Logger) *Client {
 	if cfg.Observer == nil {
 		cfg.Observer = noObserver{}
 	}
-	c := &Client{cfg: cfg, sender: newSender(&cfg, log)}
-	c.auth = newAuthenticator(&c.cfg, c.sender)
+	c := &Client{cfg: cfg, transport: newTransport(&cfg, log)}
+	c.auth = newAuthenticator(&c.cfg, c.transport)
 	return c
 }
 
@@ -125,5 +125,5 @@ func (c *Client) sendAs(ctx context.Context, s *session, k *call, path string) (
 		k.url = strings.TrimSuffix(s.base["vpc"], "/v1/"+s.project) + path
 	}
 	k.token = s.token
-	return c.sender.send(ctx, k)
+	return c.transport.send(ctx, k)
 }

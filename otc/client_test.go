@@ -154,7 +154,7 @@ func TestAnswersAreBounded(t *testing.T) {
 // pod's 64 MiB.
 func TestFiftyThousandServers(t *testing.T) {
 	w := newWorld(t)
-	w.client.sender.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+	w.client.transport.base = roundTripper(func(r *http.Request) (*http.Response, error) {
 		if !strings.HasSuffix(r.URL.Path, "/detail") {
 			return w.RoundTrip(r)
 		}
@@ -229,7 +229,7 @@ func TestClientWithoutObserverAndLog(t *testing.T) {
 	w.mustRead()
 }
 
-// Errors name the service, the operation, the cause, the request id and the cure.
+// Errors name the service, the operation, the cause, the request id and the hint.
 func TestErrorText(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -237,9 +237,9 @@ func TestErrorText(t *testing.T) {
 		want  string
 	}{
 		{"code and message", otctest.Fault{Status: 400, Code: "VPC.0007", Message: "Wrong project."},
-			`vpc get route table: HTTP 400 VPC.0007 "Wrong project.": ` + cureProject},
+			`vpc get route table: HTTP 400 VPC.0007 "Wrong project.": ` + hintProject},
 		{"no code", otctest.Fault{Status: 404, Shape: otctest.ShapeMessage, Message: "API not found"},
-			`vpc get route table: HTTP 404 "API not found": ` + cureConfig},
+			`vpc get route table: HTTP 404 "API not found": ` + hintConfig},
 		{"permission", otctest.Fault{Status: 403, Code: "VPC.2201", Message: "No."},
 			`vpc get route table: HTTP 403 VPC.2201 "No.": grant vpc:routeTables:get to the user's group in this project; it takes effect with the next token`},
 		{"unexpected", otctest.Fault{Status: 418, Code: "VPC.9999", Message: "Teapot."}, `vpc get route table: HTTP 418 VPC.9999 "Teapot.": unexpected response: ask the provider's support about this request id`},

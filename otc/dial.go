@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// newTransport speaks HTTP/1.1 only. Over HTTP/2 package http sends a request again
+// newHTTPTransport speaks HTTP/1.1 only. Over HTTP/2 package http sends a request again
 // by itself when its stream is reset, body or not: 7,544 times in 20 s were seen. It
 // has no limits of its own: the resolver may need 5 s for each dead name server.
-func newTransport(roots *x509.CertPool) *http.Transport {
+func newHTTPTransport(roots *x509.CertPool) *http.Transport {
 	var only http.Protocols
 	only.SetHTTP1(true)
 	return &http.Transport{
@@ -118,13 +118,13 @@ func certificateHint(err error) string {
 		if time.Now().Before(e.Cert.NotBefore) {
 			return "the endpoint's certificate is not valid yet: is this node's clock right?"
 		}
-		return "the endpoint's certificate has expired: whoever runs it has to renew it, or this node's clock is wrong"
+		return "the endpoint's certificate has expired: it has to be renewed, or this node's clock is wrong"
 	}
 	if e, ok := errors.AsType[x509.HostnameError](err); ok && e.Certificate != nil {
 		if len(e.Certificate.DNSNames)+len(e.Certificate.IPAddresses) == 0 {
-			return "the endpoint's certificate names no host (subject alternative names): whoever issued it has to make a new one"
+			return "the endpoint's certificate names no host (subject alternative names): its CA has to issue a new one"
 		}
 		return "the certificate is another host's: check the endpoint's URL, and whether a proxy answers for it"
 	}
-	return "the endpoint's certificate cannot be used: whoever runs the endpoint has to replace it"
+	return "the endpoint's certificate cannot be used: it has to be replaced"
 }

@@ -82,7 +82,7 @@ func TestCertificates(t *testing.T) {
 		{"expired", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, false, "has expired…clock is wrong"},
 		{"not yet valid", func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }, false, "not valid yet: is this node's clock right?"},
 		{"another host's", func(c *x509.Certificate) { c.IPAddresses, c.DNSNames = nil, []string{"iam.eu-nl.test"} }, false, "another host's: check the endpoint's URL…proxy"},
-		{"no host's", func(c *x509.Certificate) { c.IPAddresses, c.Subject.CommonName = nil, "127.0.0.1" }, false, "names no host…make a new one"},
+		{"no host's", func(c *x509.Certificate) { c.IPAddresses, c.Subject.CommonName = nil, "127.0.0.1" }, false, "names no host…issue a new one"},
 		{"for clients only", func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }, false, "cannot be used"},
 		{"of an unknown CA", nil, true, "OS_CACERT"},
 		{"of an unknown CA, and expired", func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }, true, "has expired"},
@@ -106,8 +106,8 @@ func TestCertificates(t *testing.T) {
 				return
 			}
 			e := asError(t, err)
-			wantParts(t, e.Cure, tt.hint)
-			if e.Reaction != Permanent || !e.NotSent || e.Service != "iam" || e.RetryAfter != 0 || strings.Contains(e.Cure, "OS_CACERT") != (tt.hint == "OS_CACERT") {
+			wantParts(t, e.Hint, tt.hint)
+			if e.Reaction != Permanent || !e.NotSent || e.Service != "iam" || e.RetryAfter != 0 || strings.Contains(e.Hint, "OS_CACERT") != (tt.hint == "OS_CACERT") {
 				t.Errorf("got %#v", e)
 			}
 			if n := cloud.Count(""); n != 0 {
@@ -216,7 +216,7 @@ func TestProxyRefusesToConnect(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK" + page, "HTTPS_PROXY", Transient},
 	} {
 		proxy := connectProxy(t, tt.answer)
-		tr := newTransport(nil)
+		tr := newHTTPTransport(nil)
 		tr.Proxy = func(*http.Request) (*url.URL, error) {
 			u, err := url.Parse(proxy.URL)
 			u.User = url.UserPassword("corp", "geheim-1")
@@ -233,7 +233,7 @@ func TestProxyRefusesToConnect(t *testing.T) {
 }
 
 func TestProxyOfTheEnvironment(t *testing.T) {
-	if got := reflect.ValueOf(newTransport(nil).Proxy).Pointer(); got != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
+	if got := reflect.ValueOf(newHTTPTransport(nil).Proxy).Pointer(); got != reflect.ValueOf(http.ProxyFromEnvironment).Pointer() {
 		t.Error("HTTPS_PROXY is not read")
 	}
 }
@@ -253,7 +253,7 @@ func TestConnectionsTakeTheirTime(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				tr := newTransport(nil)
+				tr := newHTTPTransport(nil)
 				tr.TLSClientConfig.InsecureSkipVerify = true // a bubble's clock begins in 2000
 				tr.DialContext = func(context.Context, string, string) (net.Conn, error) {
 					pass(tt.dial)
@@ -261,10 +261,10 @@ func TestConnectionsTakeTheirTime(t *testing.T) {
 					go serveLate(tls.Server(there, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, nil)}}), there, tt.tls)
 					return here, nil
 				}
-				w.client.sender.transport = tr
+				w.client.transport.base = tr
 				defer tr.CloseIdleConnections()
 				k := &call{service: "vpc", operation: opTable, method: http.MethodPut, url: "https://vpc.test/"}
-				err := w.client.sender.send(t.Context(), k)
+				err := w.client.transport.send(t.Context(), k)
 				if tt.want == "" {
 					if err != nil {
 						t.Errorf("got %v, want an answer", err)
@@ -314,7 +314,7 @@ func TestDeadNameServer(t *testing.T) {
 			go serveName(there, time.Since(start) < 4*time.Second)
 			return here, nil
 		}}
-		tr := newTransport(nil)
+		tr := newHTTPTransport(nil)
 		req, err := http.NewRequestWithContext(within(t, attemptTimeout), http.MethodGet, "http://vpc.otc.test.:"+port+"/", nil)
 		if err != nil {
 			t.Fatal(err)

@@ -25,12 +25,12 @@ type Error struct {
 	RetryAfter time.Duration // what the answer asked for, or until a login may be tried again; 0: nothing
 	Reaction   Reaction      // what may be done about it, by the policy table
 	Stale      bool          // the request did not fit what the table held; another read may cure it
-	Cure       string        // what a person can do; may be ""
+	Hint       string        // what a person can do; may be ""
 	NotSent    bool          // the service was never reached: no connection came about
 	Err        error         // why there is no answer of the API
 }
 
-// Error names the operation, the cause and the cure, without the request id.
+// Error names the operation, the cause and the hint, without the request id.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s: ", e.Service, strings.ReplaceAll(e.Operation, "_", " "))
@@ -46,8 +46,8 @@ func (e *Error) Error() string {
 			fmt.Fprintf(&b, " %q", e.Message)
 		}
 	}
-	if e.Cure != "" {
-		b.WriteString(": " + e.Cure)
+	if e.Hint != "" {
+		b.WriteString(": " + e.Hint)
 	}
 	return b.String()
 }

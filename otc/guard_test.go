@@ -181,7 +181,7 @@ func TestR6PutRestsOnARecentRead(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.client.sender.transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+				w.client.transport.base = roundTripper(func(r *http.Request) (*http.Response, error) {
 					if r.Method == http.MethodPut {
 						select {
 						case <-time.After(tt.dial):

@@ -16,31 +16,31 @@ const (
 	callTimeout    = 60 * time.Second // all attempts of one call and the waits between them
 )
 
-// A sender makes calls. It is the transport of each attempt below go-retryablehttp.
-type sender struct {
-	transport http.RoundTripper
+// A transport makes calls. It is the transport of each attempt below go-retryablehttp.
+type transport struct {
+	base      http.RoundTripper
 	userAgent string
 	observer  Observer
 	log       *slog.Logger
 	client    *retryablehttp.Client // repeats attempts
 }
 
-func newSender(cfg *Config, log *slog.Logger) *sender {
-	s := &sender{transport: cfg.Transport, userAgent: cfg.UserAgent, observer: cfg.Observer, log: log}
-	s.client = &retryablehttp.Client{
+func newTransport(cfg *Config, log *slog.Logger) *transport {
+	t := &transport{base: cfg.Transport, userAgent: cfg.UserAgent, observer: cfg.Observer, log: log}
+	t.client = &retryablehttp.Client{
 		HTTPClient: &http.Client{
-			Transport: s,
+			Transport: t,
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse // a redirect would carry the token elsewhere
 			},
 		},
 		Logger:       debugLogger{log},
 		RetryMax:     maxRetries,
-		CheckRetry:   s.checkRetry,
+		CheckRetry:   t.checkRetry,
 		Backoff:      backoff,
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
-	return s
+	return t
 }
 
 // A call is one request of ours, and the last attempt with the answer to it.
@@ -74,16 +74,16 @@ type callKey struct{}
 func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
 
 // send makes the call and fills in its answer. Errors are of type *Error.
-func (s *sender) send(ctx context.Context, k *call) error {
+func (t *transport) send(ctx context.Context, k *call) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, callKey{}, k), callTimeout)
 	defer cancel()
 	k.deadline, _ = ctx.Deadline()
 	k.attempts, k.last = 0, attempt{}
-	req, err := s.request(ctx, k)
+	req, err := t.request(ctx, k)
 	if err != nil {
 		return &Error{Service: k.service, Operation: k.operation, NotSent: true, Err: err}
 	}
-	resp, err := s.client.Do(req)
+	resp, err := t.client.Do(req)
 	if resp != nil {
 		_ = resp.Body.Close()
 	}
@@ -96,7 +96,7 @@ func (s *sender) send(ctx context.Context, k *call) error {
 	return nil
 }
 
-func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, error) {
+func (t *transport) request(ctx context.Context, k *call) (*retryablehttp.Request, error) {
 	var body any // an untyped nil: no body at all
 	if k.body != nil {
 		body = k.body
@@ -109,8 +109,8 @@ func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, 
 	if k.body != nil {
 		req.Header.Set("Content-Type", "application/json;charset=utf8")
 	}
-	if s.userAgent != "" {
-		req.Header.Set("User-Agent", s.userAgent)
+	if t.userAgent != "" {
+		req.Header.Set("User-Agent", t.userAgent)
 	}
 	maps.Copy(req.Header, k.header)
 	if k.service != "iam" {
@@ -121,7 +121,7 @@ func (s *sender) request(ctx context.Context, k *call) (*retryablehttp.Request, 
 
 // RoundTrip makes one attempt, reads the answer and judges it. Whatever came of it is
 // in the call: what it returns is for go-retryablehttp, and never an error.
-func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	k := callOf(r.Context())
 	ctx, cancel := context.WithTimeout(r.Context(), attemptTimeout)
 	defer cancel()
@@ -132,7 +132,7 @@ func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
 	k.attempts++
 	r = r.WithContext(ctx)
 	r.GetBody = nil // or package http may send the body again by itself
-	resp, err := s.transport.RoundTrip(r)
+	resp, err := t.base.RoundTrip(r)
 	if err == nil {
 		err = k.receive(resp)
 	}
@@ -140,32 +140,32 @@ func (s *sender) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = ErrTooOld
 	}
 	k.last.err = k.judge(err)
-	s.observe(k, err)
+	t.observe(k, err)
 	return &http.Response{StatusCode: k.last.status, Body: http.NoBody, Request: r}, nil
 }
 
 // CloseIdleConnections is what go-retryablehttp asks for after a failed call.
-func (s *sender) CloseIdleConnections() {
-	if t, ok := s.transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
 	}
 }
 
 // observe reports an attempt: its status, or "error" if no whole answer came.
-func (s *sender) observe(k *call, err error) {
+func (t *transport) observe(k *call, err error) {
 	code := "error"
 	if err == nil {
 		code = fmt.Sprint(k.last.status)
 	}
-	s.observer.Request(k.service, k.operation, code, time.Since(k.last.began))
+	t.observer.Request(k.service, k.operation, code, time.Since(k.last.began))
 	if e := k.last.err; e != nil {
-		s.log.Debug("OTC call failed", "service", k.service, "operation", k.operation,
+		t.log.Debug("OTC call failed", "service", k.service, "operation", k.operation,
 			"err", e, "reaction", e.Reaction.String(), "request_id", e.RequestID)
 	}
 }
 
 // debugLogger lowers go-retryablehttp's error lines: a failed attempt is not yet a
-// failed call, and a failed call is reported by whoever made it.
+// failed call, and a failed call is reported by its caller.
 type debugLogger struct{ *slog.Logger }
 
 func (l debugLogger) Error(msg string, kv ...any) { l.Debug(msg, kv...) }

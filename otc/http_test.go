@@ -118,7 +118,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 // from then on, and no firewall drops what is still in use.
 func TestIdleConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		tr := newTransport(nil)
+		tr := newHTTPTransport(nil)
 		dials := 0
 		tr.DialContext = func(context.Context, string, string) (net.Conn, error) {
 			dials++

@@ -54,7 +54,7 @@ func (c Credentials) explain(err error) error {
 	e, ok := errors.AsType[*Error](err)
 	if ok && c.IdentityProvider != "" && e.Reaction == LoginRefused {
 		v, _ := c.claims() // it was checked before it was sent
-		e.Cure += fmt.Sprintf("; sent to provider %s: issuer %s, audience %s, subject %s",
+		e.Hint += fmt.Sprintf("; sent to provider %s: issuer %s, audience %s, subject %s",
 			short(c.IdentityProvider), short(v.Issuer), short(v.Audience), short(v.Subject))
 	}
 	return err

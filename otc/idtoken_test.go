@@ -216,7 +216,7 @@ func TestIDTokenLoginAgain(t *testing.T) {
 		w.mustRead()
 		w.Fail(otctest.Fault{Op: otctest.OpLogin, Reset: true})
 		w.RevokeTokens()
-		if e := asError(t, w.read()); e.RetryAfter < 15*time.Second || e.Status != 0 || strings.Contains(e.Cure, "issuer") {
+		if e := asError(t, w.read()); e.RetryAfter < 15*time.Second || e.Status != 0 || strings.Contains(e.Hint, "issuer") {
 			t.Errorf("got %v, want a pause after a login without an answer", e)
 		}
 		w.wantCalls(otctest.OpLogin, 3)

@@ -80,7 +80,7 @@ func (c Credentials) call(authURL string) *call {
 // in the body.
 func (a *authenticator) postToken(ctx context.Context, c Credentials) (*session, error) {
 	k := c.call(a.cfg.AuthURL)
-	if err := a.sender.send(ctx, k); err != nil {
+	if err := a.transport.send(ctx, k); err != nil {
 		return nil, c.explain(err)
 	}
 	var wire struct {
@@ -100,7 +100,7 @@ func (a *authenticator) postToken(ctx context.Context, c Credentials) (*session,
 	project := cmp.Or(wire.Token.Project.ID, c.ProjectID)
 	if !isProject(project) { // it becomes a part of each URL
 		return nil, &Error{Service: k.service, Operation: k.operation, Err: errors.New("the token belongs to no project"),
-			Reaction: Permanent, Cure: "check OS_PROJECT_NAME or OS_PROJECT_ID"}
+			Reaction: Permanent, Hint: "check OS_PROJECT_NAME or OS_PROJECT_ID"}
 	}
 	s := &session{token: NewSecret(token), project: project, base: map[string]string{}}
 	s.expires, s.renewAt = lifetime(time.Now(), wire.Token.IssuedAt, wire.Token.ExpiresAt)

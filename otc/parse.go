@@ -7,7 +7,7 @@ import (
 )
 
 // ParseDestination parses a destination as a table may spell it, host bits and
-// bare addresses included, into a masked prefix; the zero Prefix if it is none.
+// addresses without a length included, into a masked prefix; the zero Prefix if it is none.
 func ParseDestination(s string) netip.Prefix {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked()

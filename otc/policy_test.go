@@ -20,7 +20,7 @@ type reply struct {
 	shape   otctest.Shape
 	message string
 	want    Reaction
-	cure    string // parts of it, with … between them
+	hint    string // parts of it, with … between them
 }
 
 // documented is written after the references, not after the code.
@@ -174,7 +174,7 @@ func (w *world) checkPolicy(a reply, code string) {
 	e := asError(t, err)
 	least, most := a.attempts()
 	n := w.Count(a.op)
-	t.Logf("%-12s %d %-12s → %-9s sent %d times; %s", a.op, a.status, e.Code, e.Reaction, n, e.Cure)
+	t.Logf("%-12s %d %-12s → %-9s sent %d times; %s", a.op, a.status, e.Code, e.Reaction, n, e.Hint)
 	if e.Reaction != a.want || ReactionTo(fmt.Errorf("x: %w", err)) != a.want {
 		t.Errorf("got %v, want %v", e.Reaction, a.want)
 	}
@@ -187,12 +187,12 @@ func (w *world) checkPolicy(a reply, code string) {
 	if e.Status != a.status || code != "" && e.Code != code {
 		t.Errorf("got status %d, code %q; want %d, %q", e.Status, e.Code, a.status, code)
 	}
-	for part := range strings.SplitSeq(a.cure, "…") {
-		if !strings.Contains(e.Cure, part) || strings.Contains(e.Cure, "%") {
-			t.Errorf("got cure %q, want %q in it", e.Cure, part)
+	for part := range strings.SplitSeq(a.hint, "…") {
+		if !strings.Contains(e.Hint, part) || strings.Contains(e.Hint, "%") {
+			t.Errorf("got hint %q, want %q in it", e.Hint, part)
 		}
 	}
-	if e.Cure == "" && a.status != http.StatusNotFound {
+	if e.Hint == "" && a.status != http.StatusNotFound {
 		t.Error("nobody is told what to do about it")
 	}
 	if _, refused := errors.AsType[*LoginRefusedError](err); refused != (a.want == LoginRefused) {

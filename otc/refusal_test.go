@@ -119,7 +119,7 @@ func TestR7LockedUser(t *testing.T) {
 		w.Reset()
 		w.rotate(otctest.Password)
 		e := asError(t, w.read())
-		if e.Code != "IAM.0061" || !strings.Contains(e.Cure, "locked") {
+		if e.Code != "IAM.0061" || !strings.Contains(e.Hint, "locked") {
 			t.Errorf("got %v, want IAM.0061 and what it means", e)
 		}
 		every(30*time.Second, 20*time.Minute, func() { _ = w.read() })

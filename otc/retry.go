@@ -20,12 +20,12 @@ const (
 )
 
 // checkRetry decides whether this layer sends the request again, and counts it.
-func (s *sender) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
+func (t *transport) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	k := callOf(ctx)
 	if k.last.err == nil || ctx.Err() != nil || !k.shouldRetry() {
 		return false, nil
 	}
-	s.observer.Retry(k.last.err.reason())
+	t.observer.Retry(k.last.err.reason())
 	return true, nil
 }
 
@@ -88,7 +88,7 @@ func jitter(retries int) time.Duration {
 
 // retryAfter reads a Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3),
 // as far as one answer may make us wait; 0 if there is none or it makes no sense. A
-// date is read by the clock of whoever wrote it.
+// date is read by the clock of the answer's author.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	value := header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(value); err == nil && seconds > 0 {

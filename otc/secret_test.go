@@ -209,7 +209,7 @@ func (w *world) wantNothingShown(err error, secrets ...string) {
 			wantSilence(w.t, fmt.Sprintf(verb, e), verb, secrets...)
 		}
 		c := w.client
-		for _, v := range []any{c, *c, c.cfg, c.auth, *c.auth, c.auth.current, c.sender} {
+		for _, v := range []any{c, *c, c.cfg, c.auth, *c.auth, c.auth.current, c.transport} {
 			wantSilence(w.t, fmt.Sprintf(verb, v), fmt.Sprintf("%s of %T", verb, v), secrets...)
 		}
 	}

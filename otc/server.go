@@ -76,8 +76,8 @@ func (s Server) HasAny(addresses []netip.Addr) bool {
 	return slices.ContainsFunc(addresses, func(a netip.Addr) bool { return slices.Contains(s.Fixed, a) })
 }
 
-// Server reads one server (ECS API, "Querying Details About an ECS"). IsNotFound tells
-// that it is gone.
+// Server reads one server (ECS API, "Querying Details About an ECS"). IsNotFound
+// reports that it is gone.
 func (c *Client) Server(ctx context.Context, id string) (Server, error) {
 	if !IsUUID(id) {
 		return Server{}, fmt.Errorf("server id %q is not a UUID", id)

@@ -141,7 +141,7 @@ func TestTokenThatIsTooLarge(t *testing.T) {
 	}
 	cloud.Set(func(k *otctest.Knobs) { k.TokenSize = 60 << 10 })
 	w = newWorld(t, func(c *Config) {
-		c.Transport, c.AuthURL, c.RootCAs = w.client.sender.transport, w.client.cfg.AuthURL, w.client.cfg.RootCAs
+		c.Transport, c.AuthURL, c.RootCAs = w.client.transport.base, w.client.cfg.AuthURL, w.client.cfg.RootCAs
 	})
 	w.mustRead()
 }

@@ -52,8 +52,8 @@ type refusal struct {
 // An authenticator logs in as rarely as possible: five failures within 15 minutes
 // lock the user (IAM, login authentication policy), whichever process they come from.
 type authenticator struct {
-	cfg    *Config
-	sender *sender
+	cfg       *Config
+	transport *transport
 
 	lock       chan struct{} // holds one value while a goroutine uses the fields below
 	current    *session
@@ -65,8 +65,8 @@ type authenticator struct {
 	retryAt    time.Time   // no login before then, after such a one
 }
 
-func newAuthenticator(cfg *Config, s *sender) *authenticator {
-	return &authenticator{cfg: cfg, sender: s, lock: make(chan struct{}, 1)}
+func newAuthenticator(cfg *Config, t *transport) *authenticator {
+	return &authenticator{cfg: cfg, transport: t, lock: make(chan struct{}, 1)}
 }
 
 // session returns the current token or logs in for one. rejected is the session
@@ -112,7 +112,7 @@ func (a *authenticator) renew(ctx context.Context) (*session, error) {
 		if err != nil {
 			left := time.Until(cur.expires)
 			cur.renewAt = time.Now().Add(min(max(left/2, renewBefore), left))
-			a.sender.log.Warn("the token was not renewed; the present one serves until its end",
+			a.transport.log.Warn("the token was not renewed; the present one serves until its end",
 				"end", cur.expires.UTC().Format(time.RFC3339), "next_attempt", time.Until(cur.renewAt).Round(time.Second), "err", err)
 			return cur, nil
 		}
@@ -124,7 +124,7 @@ func (a *authenticator) renew(ctx context.Context) (*session, error) {
 		a.replaced = append(a.replaced, time.Now())
 	}
 	a.current = next
-	a.sender.observer.TokenExpiry(next.expires)
+	a.transport.observer.TokenExpiry(next.expires)
 	return next, next.catalogErr
 }
 
@@ -147,9 +147,9 @@ func (a *authenticator) credentials() (Credentials, error) {
 		err = c.check()
 	}
 	if err != nil {
-		e := &Error{Service: "iam", Operation: c.operation(), Err: err, Reaction: LoginRefused, Cure: cureSecret}
+		e := &Error{Service: "iam", Operation: c.operation(), Err: err, Reaction: LoginRefused, Hint: hintSecret}
 		if c.IdentityProvider != "" {
-			e.Cure = cureIDToken
+			e.Hint = hintIDToken
 		}
 		return c, &LoginRefusedError{Err: e, Until: time.Now().Add(absentPause)}
 	}
@@ -184,7 +184,7 @@ func (a *authenticator) login(ctx context.Context, replaces bool) (*session, err
 		return nil, &again
 	}
 	if replaces {
-		a.sender.observer.Retry("relogin")
+		a.transport.observer.Retry("relogin")
 	}
 	s, err := a.postToken(ctx, c)
 	return s, a.remember(c, err)

@@ -28,7 +28,7 @@ func newTrustTransport(read func() (*x509.CertPool, error)) *trustTransport {
 	}
 	t := &trustTransport{read: read, readAt: time.Now()}
 	roots, _ := read()
-	t.current.Store(newTransport(roots))
+	t.current.Store(newHTTPTransport(roots))
 	return t
 }
 
@@ -58,7 +58,7 @@ func (t *trustTransport) replace(used *http.Transport) bool {
 	if err != nil || roots.Equal(used.TLSClientConfig.RootCAs) {
 		return false
 	}
-	t.current.Store(newTransport(roots))
+	t.current.Store(newHTTPTransport(roots))
 	return true
 }
 

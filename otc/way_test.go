@@ -61,8 +61,8 @@ func (w *world) checkPage(op string, status int, page string) {
 	if e.Reaction != want || e.Status != 0 || e.Code != "" || e.NotSent || IsForbidden(e) || IsNotFound(e) {
 		w.t.Errorf("%s: got %#v", at, e)
 	}
-	if !strings.Contains(e.Cure, "HTTPS_PROXY and NO_PROXY, and the endpoint") {
-		w.t.Errorf("%s: got hint %q", at, e.Cure)
+	if !strings.Contains(e.Hint, "HTTPS_PROXY and NO_PROXY, and the endpoint") {
+		w.t.Errorf("%s: got hint %q", at, e.Hint)
 	}
 	if strings.HasPrefix(page, "<html") && status/100 != 3 {
 		wantParts(w.t, e.Error(), fmt.Sprintf("HTTP %d with an HTML page: ", status))
