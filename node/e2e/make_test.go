@@ -214,6 +214,12 @@ func change(t *testing.T, m *maker) {
 		{"create-secrets", "OS_CACERT=-", "", map[string]string{"ca.crt": "", "OS_CACERT": ""}},
 		{"create-configmap", "LOG_FORMAT=-", "", map[string]string{"LOG_FORMAT": ""}},
 		{"create-configmap", "", strings.Repeat("\n", 4+2) + "-\n", map[string]string{"DRIFT_REPAIR": ""}},
+		{"create-configmap", "HTTPS_PROXY=http://svc:p%23ss@proxy.example.com:3128", "", map[string]string{"HTTPS_PROXY": "http://svc:p%23ss@proxy.example.com:3128"}},
+		{"create-configmap", "NO_PROXY=127.0.0.1,172.30.0.1", "", map[string]string{"NO_PROXY": "127.0.0.1,172.30.0.1"}},
+		{"create-configmap", "OS_PROJECT_ID=" + otctest.ProjectID, "", map[string]string{"OS_PROJECT_ID": otctest.ProjectID}},
+		{"create-configmap", "HTTPS_PROXY=-", "", map[string]string{"HTTPS_PROXY": ""}},
+		{"create-configmap", "NO_PROXY=-", "", map[string]string{"NO_PROXY": ""}},
+		{"create-configmap", "OS_PROJECT_ID=-", "", map[string]string{"OS_PROJECT_ID": ""}},
 		{"create-configmap", "OS_REGION_NAME=eu-nl", "", map[string]string{"OS_REGION_NAME": "eu-nl",
 			"OS_AUTH_URL": "https://iam.eu-nl.otc.t-systems.com/v3", "OTC_VPC_ENDPOINT": "", "OTC_ECS_ENDPOINT": ""}},
 	} {
