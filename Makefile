@@ -39,7 +39,7 @@ CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOK
 TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/
 
 .PHONY: help setup create-secrets create-configmap deploy status check logs port-forward restart undeploy \
-	demo deps build test lint fuzz bench e2e docker-build docker-push vendor bundle sbom clean
+	demo deps build test lint fuzz bench e2e docker-build docker-push vendor bundle sbom vuln clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -155,6 +155,10 @@ sbom: ## bill of materials
 	$(TOOL) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod
 	@mkdir -p dist
 	CGO_ENABLED=0 GOOS=linux .cache/cyclonedx-gomod app -json -licenses -std -noserial -notimestamp -output dist/otc-route-manager.cdx.json
+
+vuln: ## known weaknesses
+	$(TOOL) golang.org/x/vuln/cmd/govulncheck
+	.cache/govulncheck ./...
 
 clean: ## all that make made
 	rm -rf otc-route-manager dist .cache $(if $(IN_BUNDLE),,vendor)
