@@ -215,7 +215,7 @@ func (p *program) serve(ctx context.Context, log *slog.Logger) error {
 	wg.Go(func() { p.rec.Run(ctx) })
 	select {
 	case <-ctx.Done():
-		log.Info("asked to stop; routes stay as they are")
+		log.Info("shutting down; routes are left in place")
 	case err = <-served:
 	}
 	stop()

@@ -443,8 +443,8 @@ func TestAPIServerThroughProxy(t *testing.T) {
 	address := strings.TrimPrefix(proxy.URL, "http://")
 	w.kubeconfig("https://kube.example:6443")
 	program := w.process(&w.log, "HTTPS_PROXY=http://somebody:unspoken@"+address)
-	want := "❌ Error: cannot watch node worker-1: proxy " + address + " answers CONNECT with HTTP 403: the API server is asked through " + address +
-		", the proxy of HTTPS_PROXY: name kube.example in NO_PROXY, or check that proxy; "
+	want := "❌ Error: cannot watch node worker-1: proxy " + address + " answers CONNECT with HTTP 403: requests to the API server go through " + address +
+		", the proxy of HTTPS_PROXY: add kube.example to NO_PROXY, or check that proxy; "
 	w.await("the cause", func() bool { return strings.Contains(w.log.String(), want) })
 	w.terminate(program)
 	if strings.Contains(w.log.String(), "unspoken") {

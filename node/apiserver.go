@@ -17,7 +17,7 @@ import (
 
 const (
 	hintWay        = "check the API server and the way to it"
-	hintServer     = "wait; if it lasts, look at the API server's pods and its log"
+	hintServer     = "wait; if it lasts, check the API server's pods and their log"
 	hintWatch      = "the ServiceAccount needs get, list and watch on nodes (manifests.yaml, make deploy)"
 	hintEvents     = "the ServiceAccount needs create on events in namespace default (manifests.yaml, make deploy)"
 	hintOtherNodes = "the ServiceAccount itself needs get on nodes for this, with KUBE_OWN_NODE too (manifests.yaml)"
@@ -27,9 +27,9 @@ const (
 	hintToken      = "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"
 )
 
-// fromAPIServer returns what the API server itself has said as it is. An answer
-// without a Status body was made on the way to it, whatever its HTTP status:
-// client-go guesses a reason from that, which the error returned here has not.
+// fromAPIServer returns an error of the API server unchanged. An answer without a
+// Status body does not come from it, whatever the HTTP status: client-go derives a
+// reason from that status, which the error returned here does not have.
 func fromAPIServer(err error) error {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
 	if !ok || !apierrors.IsUnexpectedServerError(err) {
@@ -38,8 +38,8 @@ func fromAPIServer(err error) error {
 	return fmt.Errorf("HTTP %d without a Status, so not from the API server", status.ErrStatus.Code)
 }
 
-// hint returns what to do about err, which fromAPIServer has returned. Rights are
-// what a 403 of the API server asks for.
+// hint returns what to do about err, which fromAPIServer has returned. A 403 of the
+// API server asks for rights.
 func (k *Kube) hint(err error, rights string) string {
 	if _, ok := errors.AsType[*apierrors.StatusError](err); !ok {
 		return k.hintOnTheWay(err)
@@ -63,19 +63,18 @@ func (k *Kube) rights(account string) string {
 	return account
 }
 
-// hintOnTheWay returns what to do about an error that does not come from the API
-// server.
+// hintOnTheWay returns what to do about an error that is not the API server's.
 func (k *Kube) hintOnTheWay(err error) string {
 	if proxy := k.proxy(); proxy != "" {
 		return proxy
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "whoever answers there is not this API server, or its authority has changed: the pod's ca.crt is read again within 5 minutes, see KUBECONFIG otherwise"
+		return "the certificate is another server's, or the cluster's CA has changed: the pod's ca.crt is read again within 5 minutes; outside a pod check KUBECONFIG"
 	}
 	return hintWay
 }
 
-// proxy says which proxy the API server is asked through; "" if none.
+// proxy names the proxy on the way to the API server; "" if there is none.
 func (k *Kube) proxy() string {
 	if k.transport == nil || k.transport.Proxy == nil {
 		return ""
@@ -86,9 +85,9 @@ func (k *Kube) proxy() string {
 	case err != nil || proxy == nil:
 		return ""
 	case k.ownProxy:
-		return "the API server is asked through " + proxy.Host + ", the proxy-url of KUBECONFIG: check it"
+		return "requests to the API server go through " + proxy.Host + ", the proxy-url of KUBECONFIG: check it"
 	}
-	return "the API server is asked through " + proxy.Host + ", the proxy of HTTPS_PROXY: name " + api.Hostname() + " in NO_PROXY, or check that proxy"
+	return "requests to the API server go through " + proxy.Host + ", the proxy of HTTPS_PROXY: add " + api.Hostname() + " to NO_PROXY, or check that proxy"
 }
 
 // transportOf returns what client-go has wrapped; nil if that is unknown.
@@ -105,8 +104,8 @@ func transportOf(rt http.RoundTripper) *http.Transport {
 	}
 }
 
-// prepare removes a limit of 10 s from the TLS handshake: the request's own bounds
-// it. An abandoned handshake ends when the longest request would have.
+// prepare replaces client-go's limit of 10 s for a TLS handshake by the longest of a
+// request: the request's own limit is what ends it.
 func prepare(t *http.Transport) {
 	t.TLSHandshakeTimeout = longestRead
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
@@ -127,8 +126,8 @@ func newDialer() dialer {
 	return dialer{net.DefaultResolver.LookupHost, (&net.Dialer{KeepAlive: 30 * time.Second}).DialContext}
 }
 
-// dial tries one address after the other. The limit for each is none for the name
-// look-up: the resolver needs 5 s for each dead name server.
+// dial tries one address after the other, each for connectTimeout. The name look-up
+// is not a part of that: the resolver needs 5 s for each dead name server.
 func (d dialer) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, longestRead) // package http does not end a dial that nobody waits for
 	defer cancel()

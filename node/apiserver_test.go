@@ -148,7 +148,7 @@ func TestOthersNodes(t *testing.T) {
 			l.until("b")
 			l.Delete("worker-1")
 			l.gone()
-			const want = "warning the API server's answer about node worker-1 is about node worker-10, too, which is ignored: " + hintOthers
+			const want = "warning the API server's answer about node worker-1 also contains node worker-10, which is ignored: " + hintOthers
 			if got := l.told.texts(); !slices.Equal(got, []string{want}) {
 				t.Errorf("logged %q, want %q", got, want)
 			}
@@ -205,14 +205,14 @@ func TestProxyOfKubeconfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = kube.Get(t.Context(), "worker-1")
-	want := "proxy " + proxy.Host + " answers CONNECT with HTTP 404: the API server is asked through " + proxy.Host + ", the proxy-url of KUBECONFIG: check it"
+	want := "proxy " + proxy.Host + " answers CONNECT with HTTP 404: requests to the API server go through " + proxy.Host + ", the proxy-url of KUBECONFIG: check it"
 	if err == nil || !strings.HasSuffix(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
 // TestOwnNode: as the Node's kubelet everything is asked but other Nodes, and what is
-// refused is told with what that needs.
+// refused is logged with what that needs.
 func TestOwnNode(t *testing.T) {
 	const kubelet = "system:node:worker-1"
 	look(t, func(l *lookout) { l.as = kubelet }, func(t *testing.T, l *lookout) {

@@ -195,7 +195,7 @@ func (h *handler) OnAdd(object any, _ bool) {
 
 func (h *handler) OnUpdate(_, now any) { h.OnAdd(now, false) }
 
-// OnDelete may get a tombstone, which holds nothing that we need but the name.
+// OnDelete may get a tombstone; only the name is needed.
 func (h *handler) OnDelete(object any) {
 	if name, err := cache.DeletionHandlingMetaNamespaceKeyFunc(object); err == nil && h.own(name) {
 		h.deliver(nil)
@@ -225,8 +225,8 @@ func (h *handler) reset() {
 }
 
 // initialListDone is called when all that the informer read at first has been
-// observed. An empty answer says that there is no such Node; one about others does
-// not, and is an error.
+// observed. An empty answer means that there is no such Node; one with other Nodes
+// alone is an error.
 func (h *handler) initialListDone() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -240,8 +240,8 @@ func (h *handler) initialListDone() error {
 	return nil
 }
 
-// WatchProblem says why the Node cannot be watched, and what to do about that; both are
-// "" while the watch stands or has not been tried.
+// WatchProblem returns why the Node cannot be watched, and what to do about that; both are
+// "" while the watch is established or has not been tried.
 func (k *Kube) WatchProblem() (text, hint string) {
 	if t := k.problem.Load(); t != nil {
 		return t.text, t.hint
@@ -271,13 +271,13 @@ func (k *Kube) watchFailed(err error) {
 	k.rec.record("watch", key, failing, "", p.text+": "+p.hint+"; retrying within a minute; routes are unchanged")
 }
 
-// isOwn reports whether name is that of the watched Node. That an answer is about
-// another one is recorded.
+// isOwn reports whether name is that of the watched Node. An answer with another one
+// is recorded.
 func (k *Kube) isOwn(name string) bool {
 	if name == k.name {
 		return true
 	}
-	k.rec.record("other nodes", "seen", warning, "", fmt.Sprintf("the API server's answer about node %s is about node %s, too, which is ignored: %s", k.name, name, hintOthers))
+	k.rec.record("other nodes", "seen", warning, "", fmt.Sprintf("the API server's answer about node %s also contains node %s, which is ignored: %s", k.name, name, hintOthers))
 	return false
 }
 

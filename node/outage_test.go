@@ -57,7 +57,7 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 // TestWatchProblem: the cause is told with its cure, once, and nothing is seen,
 // least of all that there is no Node.
 func TestWatchProblem(t *testing.T) {
-	const way, server = "check the API server and the way to it", "wait; if it lasts, look at the API server's pods and its log"
+	const way, server = "check the API server and the way to it", "wait; if it lasts, check the API server's pods and their log"
 	const notFromIt = " without a Status, so not from the API server"
 	isWarning := func(line string) bool { return strings.HasPrefix(line, "warning ") }
 	for name, tt := range map[string]struct {
@@ -83,7 +83,7 @@ func TestWatchProblem(t *testing.T) {
 			l.wire.say(text(http.StatusUnauthorized, "application/json", `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`))
 		}, "Unauthorized", "the API server does not take the ServiceAccount's token or the credentials of KUBECONFIG"},
 		"another certificate": {func(l *lookout) { l.wire.set(&tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}) }, "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-			"whoever answers there is not this API server, or its authority has changed: the pod's ca.crt is read again within 5 minutes, see KUBECONFIG otherwise"},
+			"the certificate is another server's, or the cluster's CA has changed: the pod's ca.crt is read again within 5 minutes; outside a pod check KUBECONFIG"},
 		"others' Nodes": {func(l *lookout) { l.Delete("worker-1"); l.Put(worker("worker-10", "b")); l.wire.say(l.unselected) }, "the answer is about other Nodes only", hintOthers},
 	} {
 		t.Run(name, func(t *testing.T) {
