@@ -7,12 +7,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -45,7 +47,7 @@ const (
 
 func main() {
 	config.Prepare()
-	signal.Ignore(syscall.SIGPIPE) // the end of whoever reads the log is not ours
+	signal.Ignore(syscall.SIGPIPE) // the log goes on without its reader
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
@@ -79,7 +81,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		list(stdout, "ℹ️ configuration: ", cfg.Warnings)
 		list(stdout, "❌ configuration: ", problems)
 	default:
-		tell(log, cfg.Warnings, problems)
+		logProblems(log, cfg.Warnings, problems)
 	}
 	switch {
 	case len(problems) > 0:
@@ -123,8 +125,8 @@ func list(w io.Writer, mark string, lines []string) {
 	}
 }
 
-// tell logs what is wrong with the settings.
-func tell(log *slog.Logger, warnings, problems []string) {
+// logProblems logs what is wrong with the settings.
+func logProblems(log *slog.Logger, warnings, problems []string) {
 	for _, w := range warnings {
 		log.Warn("configuration: " + w)
 	}
@@ -158,13 +160,28 @@ func check(ctx context.Context, cfg config.Config, getenv func(string) string, s
 	if cfg.IdentityProvider != "" {
 		c.LoginBy = "by ID token with identity provider " + cfg.IdentityProvider + ", "
 	}
-	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere that port is somebody else's, or leads to some pod
-		c.LoginRefused = metrics.RunningPodStatus(cfg.Port).LoginRefused
+	if getenv("KUBERNETES_SERVICE_HOST") != "" { // elsewhere another program may listen there, or a port-forward
+		c.LoginRefused = runningPodStatus(cfg.Port).LoginRefused
 	}
 	if c.Run(ctx) {
 		return config.ExitOK
 	}
 	return config.ExitFailure
+}
+
+// runningPodStatus returns what the program that runs in the same pod answers on
+// /health?status=1, within 2 s; the zero Summary if it does not.
+func runningPodStatus(port int) (s status.Summary) {
+	client := http.Client{Timeout: 2 * time.Second}
+	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/health?status=1", port))
+	if err != nil {
+		return s
+	}
+	defer resp.Body.Close()
+	if json.NewDecoder(io.LimitReader(resp.Body, 64<<10)).Decode(&s) != nil {
+		return status.Summary{}
+	}
+	return s
 }
 
 // start builds the parts and runs them.

@@ -31,6 +31,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
+	"otc-route-manager/metrics/status"
 	"otc-route-manager/node"
 	"otc-route-manager/node/config"
 	"otc-route-manager/node/nodetest"
@@ -261,7 +262,7 @@ func TestCheckExits(t *testing.T) {
 	}
 }
 
-// TestR7WrongPassword: one login, told, not ready, alive. -check in a pod does not send
+// TestR7WrongPassword: one login, logged, not ready, alive. -check in a pod does not send
 // what the program there has been refused. Elsewhere it does, whatever listens on that
 // port: make setup beside make port-forward tries what has just been corrected.
 func TestR7WrongPassword(t *testing.T) {
@@ -294,7 +295,35 @@ func TestR7WrongPassword(t *testing.T) {
 	}
 	stop()
 	if log := w.log.String(); !strings.Contains(log, "❌ Error: could not log in: iam login: HTTP 401") || strings.Contains(log, "not-the-real-one") {
-		t.Errorf("the refusal is not told, or the password is; log:\n%s", log)
+		t.Errorf("the refusal is not logged, or the password is; log:\n%s", log)
+	}
+}
+
+// TestRunningPodStatus: what the program in this pod answers, and soon nothing if that
+// is another one, or hangs. TestR7WrongPassword has our own.
+func TestRunningPodStatus(t *testing.T) {
+	for name, answer := range map[string]string{
+		"another program": "HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"login_refused\":\"no\",",
+		"one that hangs":  "",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+				t.Cleanup(func() { conn.Close() })
+				io.WriteString(conn, answer)
+			}
+		}()
+		start := time.Now()
+		if got := runningPodStatus(l.Addr().(*net.TCPAddr).Port); got != (status.Summary{}) || time.Since(start) > 10*time.Second {
+			t.Errorf("%s: got %+v after %v, want nothing after 2 s", name, got, time.Since(start))
+		}
+	}
+	if got := runningPodStatus(1); got != (status.Summary{}) {
+		t.Errorf("nobody listens: got %+v", got)
 	}
 }
 
@@ -336,7 +365,7 @@ func TestRotation(t *testing.T) {
 }
 
 // TestUnusableRotation: what the start would refuse is refused when the file is
-// read again. Nothing is sent with it, and the way out is told.
+// read again. Nothing is sent with it, and the way out is logged.
 func TestUnusableRotation(t *testing.T) {
 	w, file, stop := rotated(t, "your-password\n")
 	why := "OS_PASSWORD in " + file + " is still the placeholder your-password"
@@ -452,7 +481,7 @@ func TestAPIServerThroughProxy(t *testing.T) {
 	}
 }
 
-// TestBadSettings: all problems are told at once, and nothing is sent.
+// TestBadSettings: all problems are logged at once, and nothing is sent.
 func TestBadSettings(t *testing.T) {
 	for want, env := range map[string]map[string]string{
 		"⚠️ Warning: configuration: OS_PASSWORD begins |❌ Error: configuration: DRY_RUN: |❌ Error: configuration: LOG_FORMAT: |❌ Error: configuration: 2 problems, nothing was sent ": {
