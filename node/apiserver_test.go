@@ -149,7 +149,7 @@ func TestOthersNodes(t *testing.T) {
 			l.Delete("worker-1")
 			l.gone()
 			const want = "warning the API server's answer about node worker-1 also contains node worker-10, which is ignored: " + hintOthers
-			if got := l.told.texts(); !slices.Equal(got, []string{want}) {
+			if got := l.logged.texts(); !slices.Equal(got, []string{want}) {
 				t.Errorf("logged %q, want %q", got, want)
 			}
 		}, worker("worker-1", "a"), worker("worker-10", "other"))
@@ -237,15 +237,15 @@ func TestOwnNode(t *testing.T) {
 		l.CloseWatches()
 		l.Event(false, "RouteConfirmed", "two")
 		l.pass(time.Minute)
-		for _, told := range l.told.texts() {
-			if !strings.Contains(told, ": "+hintOwnNode) {
-				t.Errorf("logged %q, want what KUBE_OWN_NODE needs", told)
+		for _, line := range l.logged.texts() {
+			if !strings.Contains(line, ": "+hintOwnNode) {
+				t.Errorf("logged %q, want what KUBE_OWN_NODE needs", line)
 			}
 		}
 		_, own := l.kube.NodeExists(t.Context(), "worker-1")
 		_, other := l.kube.NodeExists(t.Context(), "worker-10")
-		if len(l.told.texts()) != 2 || !strings.HasSuffix(fmt.Sprint(own), hintOwnNode) || !strings.HasSuffix(fmt.Sprint(other), hintOtherNodes) {
-			t.Errorf("logged %q, reads failed with %v and %v", l.told.texts(), own, other)
+		if len(l.logged.texts()) != 2 || !strings.HasSuffix(fmt.Sprint(own), hintOwnNode) || !strings.HasSuffix(fmt.Sprint(other), hintOtherNodes) {
+			t.Errorf("logged %q, reads failed with %v and %v", l.logged.texts(), own, other)
 		}
 	}, worker("worker-1", "a"), worker("worker-10", "other"))
 }

@@ -102,7 +102,7 @@ func TestLongEvent(t *testing.T) {
 
 // Nothing waits for an Event: without anybody who writes them, the surplus is
 // dropped, and what the API server does not take does not hold up the next for
-// ever. That it does not take them is told once, though each has another name.
+// ever. That it does not take them is logged once, though each has another name.
 func TestEventsNotTaken(t *testing.T) {
 	// status is the API server's refusal of each Event.
 	status := func(code int, reason, message, details string) http.HandlerFunc {
@@ -116,7 +116,7 @@ func TestEventsNotTaken(t *testing.T) {
 	for name, tt := range map[string]struct {
 		answer http.HandlerFunc
 		tries  int // per Event
-		told   string
+		log    string
 	}{
 		"no right":     {status(http.StatusForbidden, "Forbidden", "events is forbidden", `"kind":"events"`), 1, "events is forbidden: " + hintEvents},
 		"over quota":   {status(http.StatusForbidden, "Forbidden", `events "NAME" is forbidden`, `"name":"NAME","kind":"events"`), 1, "is forbidden: " + hintAdmission},
@@ -153,8 +153,8 @@ func TestEventsNotTaken(t *testing.T) {
 				if tries != kept*tt.tries {
 					t.Errorf("%d tries for %d Events, want %d each", tries, kept, tt.tries)
 				}
-				if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error could not write an Event about node worker-1: ") || !strings.HasSuffix(told[0], tt.told) {
-					t.Errorf("told %q, want once %q", told, tt.told)
+				if logged := l.logged.texts(); len(logged) != 1 || !strings.HasPrefix(logged[0], "error could not write an Event about node worker-1: ") || !strings.HasSuffix(logged[0], tt.log) {
+					t.Errorf("logged %q, want once %q", logged, tt.log)
 				}
 				l.wire.say(nil)
 				l.Event(false, "RouteConfirmed", "the last")
@@ -180,8 +180,8 @@ func TestEventSlowlyTaken(t *testing.T) {
 		l.writes()
 		l.pass(10 * time.Minute)
 		l.wrote("late")
-		if told := l.told.texts(); len(told) > 0 {
-			t.Errorf("told %q", told)
+		if logged := l.logged.texts(); len(logged) > 0 {
+			t.Errorf("logged %q", logged)
 		}
 	}, worker("worker-1", "a"))
 }
@@ -200,8 +200,8 @@ func TestEventWithoutAnswer(t *testing.T) {
 		l.writes()
 		l.pass(time.Minute)
 		l.wrote("once")
-		if n := len(l.posts()); n != 2 || len(l.told.all()) != 0 {
-			t.Errorf("%d tries, want 2; told %q", n, l.told.texts())
+		if n := len(l.posts()); n != 2 || len(l.logged.all()) != 0 {
+			t.Errorf("%d tries, want 2; logged %q", n, l.logged.texts())
 		}
 	}, worker("worker-1", "a"))
 }

@@ -173,7 +173,7 @@ func TestWatchInterrupted(t *testing.T) {
 						if took := time.Since(back); took > 10*time.Second {
 							t.Errorf("seen after %v", took)
 						}
-						l.pass(10*time.Second - time.Since(back)) // whatever was seen, it is told once more at most
+						l.pass(10*time.Second - time.Since(back)) // whatever was seen, it is observed once more at most
 						for n := 0; len(l.seen) > 0; n++ {
 							if f := <-l.seen; what != "nothing" && f == nil || n > 60 {
 								t.Errorf("saw %v too", f)

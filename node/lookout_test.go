@@ -28,12 +28,12 @@ type lookout struct {
 	t    *testing.T
 	kube *Kube
 	*Events
-	seen chan *Facts
-	told *journal
-	end  chan struct{} // closed when Watch has returned
-	stop context.CancelFunc
-	wire *pipes
-	as   string // the user that the API server is asked as; "": the account
+	seen   chan *Facts
+	logged *journal
+	end    chan struct{} // closed when Watch has returned
+	stop   context.CancelFunc
+	wire   *pipes
+	as     string // the user that the API server is asked as; "": the account
 }
 
 // look runs test with an API server that holds these Nodes and was prepared, and a
@@ -41,7 +41,7 @@ type lookout struct {
 func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout), nodes ...*corev1.Node) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), told: &journal{}, end: make(chan struct{}), Events: NewEvents("worker-1"), wire: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}}
+		l := &lookout{Server: nodetest.New(), t: t, seen: make(chan *Facts, 1000), logged: &journal{}, end: make(chan struct{}), Events: NewEvents("worker-1"), wire: &pipes{accepted: make(chan net.Conn), closed: make(chan struct{})}}
 		for _, n := range nodes {
 			l.Put(n)
 		}
@@ -52,7 +52,7 @@ func look(t *testing.T, prepare func(*lookout), test func(*testing.T, *lookout),
 		server := &http.Server{Handler: l.wire.front(l.Server)}
 		go func() { _ = server.Serve(l.wire) }()
 		// QPS: no limit, a test asks more than a Node does.
-		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dialer.dial, QPS: -1, Impersonate: rest.ImpersonationConfig{UserName: l.as}}, "worker-1", NewRecorder(slog.New(l.told).With("node", "worker-1"), nil))
+		kube, err := NewKube(&rest.Config{Host: "http://kube.test", Dial: l.wire.dialer.dial, QPS: -1, Impersonate: rest.ImpersonationConfig{UserName: l.as}}, "worker-1", NewRecorder(slog.New(l.logged).With("node", "worker-1"), nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func (l *lookout) next() *Facts {
 	case f := <-l.seen:
 		return f
 	case <-time.After(time.Hour):
-		l.t.Fatalf("nothing seen; the log: %v", l.told.texts())
+		l.t.Fatalf("nothing seen; the log: %v", l.logged.texts())
 		return nil
 	}
 }

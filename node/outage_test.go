@@ -22,9 +22,9 @@ func nobodyListens() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 443}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
-// TestEachOutageIsToldOnce: its beginning and its end, however many tries it
+// TestEachOutageIsLoggedOnce: its beginning and its end, however many tries it
 // takes, and the next one too; the end not before the watch has delivered.
-func TestEachOutageIsToldOnce(t *testing.T) {
+func TestEachOutageIsLoggedOnce(t *testing.T) {
 	look(t, func(l *lookout) { l.wire.set(nobodyListens()) }, func(t *testing.T, l *lookout) {
 		var want []string
 		for range 2 {
@@ -36,25 +36,25 @@ func TestEachOutageIsToldOnce(t *testing.T) {
 			l.Mute(true)
 			l.wire.set(nil)
 			l.pass(9 * time.Second) // a watch is answered 200, and nothing comes
-			if want = append(want, watchFails); !slices.Equal(l.told.texts(), want) || l.Watches() != 1 {
-				t.Errorf("%d watches, told %q, want %q", l.Watches(), l.told.texts(), want)
+			if want = append(want, watchFails); !slices.Equal(l.logged.texts(), want) || l.Watches() != 1 {
+				t.Errorf("%d watches, logged %q, want %q", l.Watches(), l.logged.texts(), want)
 			}
 			l.Mute(false)
 			l.pass(0)
-			if want = append(want, watchAgain); !slices.Equal(l.told.texts(), want) {
-				t.Errorf("told %q, want %q", l.told.texts(), want)
+			if want = append(want, watchAgain); !slices.Equal(l.logged.texts(), want) {
+				t.Errorf("logged %q, want %q", l.logged.texts(), want)
 			}
 		}
 		l.pass(time.Hour) // the API server closes watches now and then
 		l.CloseWatches()
 		l.pass(time.Minute)
-		if n := len(l.reads()); n < 8 || n > 20 || !slices.Equal(l.told.texts(), want) {
-			t.Errorf("%d reads, told %q, want %q", n, l.told.texts(), want)
+		if n := len(l.reads()); n < 8 || n > 20 || !slices.Equal(l.logged.texts(), want) {
+			t.Errorf("%d reads, logged %q, want %q", n, l.logged.texts(), want)
 		}
 	}, worker("worker-1", "a"))
 }
 
-// TestWatchProblem: the cause is told with its cure, once, and nothing is seen,
+// TestWatchProblem: the cause is logged with what to do, once, and nothing is seen,
 // least of all that there is no Node.
 func TestWatchProblem(t *testing.T) {
 	const way, server = "check the API server and the way to it", "wait; if it lasts, check the API server's pods and their log"
@@ -94,8 +94,8 @@ func TestWatchProblem(t *testing.T) {
 					t.Errorf("problem %q, %q", text, hint)
 				}
 				want := "error cannot watch node worker-1: " + strings.Replace(tt.text, "1m0s", "15s", 1) + ": " + tt.hint + "; retrying within a minute; routes are unchanged"
-				if got := slices.DeleteFunc(l.told.texts(), isWarning); !slices.Equal(got, []string{want}) {
-					t.Errorf("told %q, want %q", got, want)
+				if got := slices.DeleteFunc(l.logged.texts(), isWarning); !slices.Equal(got, []string{want}) {
+					t.Errorf("logged %q, want %q", got, want)
 				}
 				l.wire.set(nil)
 				l.wire.say(text(http.StatusConflict, "text/plain", "")) // another problem takes its place
@@ -127,7 +127,7 @@ func TestWatchProblemIsItsOwn(t *testing.T) {
 	}, worker("worker-1", "a"))
 }
 
-// TestWatchNotAccepted: a list alone is no watch. What it says counts.
+// TestWatchNotAccepted: a list alone is no watch. Its content counts.
 func TestWatchNotAccepted(t *testing.T) {
 	look(t, func(l *lookout) {
 		l.RefuseWatchList(true)
@@ -141,8 +141,8 @@ func TestWatchNotAccepted(t *testing.T) {
 	}, func(t *testing.T, l *lookout) {
 		l.until("a")
 		l.pass(20 * time.Minute)
-		if told := l.told.texts(); len(told) != 1 || !strings.HasPrefix(told[0], "error cannot watch node worker-1: HTTP 502 without a Status") {
-			t.Errorf("told %q", told)
+		if logged := l.logged.texts(); len(logged) != 1 || !strings.HasPrefix(logged[0], "error cannot watch node worker-1: HTTP 502 without a Status") {
+			t.Errorf("logged %q", logged)
 		}
 		l.Annotate("worker-1", SubnetsAnnotation, "b")
 		l.pass(10 * time.Second)
