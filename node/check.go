@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	stepTimeout = 15 * time.Second // too short for a wait after throttling, so nothing is sent twice then
-	patience    = 2 * time.Second  // before a step that takes longer says so
+	stepTimeout    = 15 * time.Second // too short for a wait after throttling, so nothing is sent twice then
+	slowStepNotice = 2 * time.Second  // before a step that takes longer says so
 )
 
 // TableLimit is how many routes a table takes unless the project's quota says
@@ -67,7 +67,7 @@ type readTable struct {
 // failed. It writes nothing but its lines, and logs in once at most.
 func (c *Checker) Run(ctx context.Context) bool {
 	c.Config.DryRun = true
-	c.pass("configuration: Node %s, CLUSTER_CIDR %s, %s", c.Config.NodeName, join(c.Config.Ranges), plural(len(c.Config.Tables), "route table"))
+	c.ok("configuration: Node %s, CLUSTER_CIDR %s, %s", c.Config.NodeName, join(c.Config.Ranges), plural(len(c.Config.Tables), "route table"))
 	loggedIn := false
 	c.step(ctx, "login", func(ctx context.Context) { loggedIn = c.login(ctx) })
 	c.step(ctx, "node", c.node)
@@ -75,7 +75,7 @@ func (c *Checker) Run(ctx context.Context) bool {
 		c.reconcile(ctx)
 	}
 	if !c.failed && len(c.to.wanted) > 0 {
-		c.note("proof: from a client in the VPC, curl http://%s/health answers ok once the routes are there and security groups let it in", c.Address(c.to.wanted))
+		c.info("proof: from a client in the VPC, curl http://%s/health answers ok once the routes are there and security groups let it in", c.Address(c.to.wanted))
 	}
 	return !c.failed
 }
@@ -89,7 +89,7 @@ func (c *Checker) reconcile(ctx context.Context) {
 	for _, id := range c.Config.Tables {
 		c.step(ctx, "route table "+id, func(ctx context.Context) { c.sync(ctx, id) })
 	}
-	c.outside()
+	c.checkDefaultTable()
 	if c.to.server.ID == "" {
 		return
 	}
@@ -105,12 +105,12 @@ func (c *Checker) reconcile(ctx context.Context) {
 func (c *Checker) step(ctx context.Context, name string, do func(context.Context)) {
 	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
-	defer time.AfterFunc(patience, func() { c.note("%s: still waiting, %v at most", name, stepTimeout) }).Stop()
+	defer time.AfterFunc(slowStepNotice, func() { c.info("%s: still waiting, %v at most", name, stepTimeout) }).Stop()
 	do(ctx)
 }
 
-func (c *Checker) pass(format string, args ...any) { c.line("✅", format, args...) }
-func (c *Checker) note(format string, args ...any) { c.line("ℹ️", format, args...) }
+func (c *Checker) ok(format string, args ...any)   { c.line("✅", format, args...) }
+func (c *Checker) info(format string, args ...any) { c.line("ℹ️", format, args...) }
 func (c *Checker) fail(format string, args ...any) {
 	c.failed = true
 	c.line("❌", format, args...)
@@ -142,21 +142,21 @@ func withRequest(err error) string {
 func (c *Checker) login(ctx context.Context) bool {
 	if c.LoginRefused != "" {
 		c.fail("login: %s; not tried again: the running pod was refused just now; five failures lock the user", strings.TrimPrefix(c.LoginRefused, "iam login: "))
-		c.note("route tables and instance: not tried without a login")
+		c.info("route tables and instance: not tried without a login")
 		return false
 	}
 	project, expires, base, err := c.Cloud.Login(ctx)
 	switch e, ok := errors.AsType[*otc.Error](err); {
 	case ok && e.Service != "iam": // the login itself went well
 		c.fail("endpoint: %v", e.Err)
-		c.note("route tables and instance: not tried without an endpoint")
+		c.info("route tables and instance: not tried without an endpoint")
 	case err != nil:
 		c.fail("login: %s", strings.TrimPrefix(withRequest(err), "iam login: "))
-		c.note("route tables and instance: not tried without a login")
+		c.info("route tables and instance: not tried without a login")
 	default:
-		c.pass("login: %sproject %s, token until %s", c.LoginBy, project, stamp(expires))
+		c.ok("login: %sproject %s, token until %s", c.LoginBy, project, stamp(expires))
 		for _, service := range slices.Sorted(maps.Keys(base)) {
-			c.pass("endpoint: %s is %s", service, base[service])
+			c.ok("endpoint: %s is %s", service, base[service])
 		}
 	}
 	return err == nil
@@ -173,7 +173,7 @@ func (c *Checker) node(ctx context.Context) {
 	default:
 		facts := factsOf(n)
 		c.facts = &facts
-		c.pass("node: %s is there, InternalIP %s", c.Config.NodeName, cmp.Or(join(facts.Addresses), "none"))
+		c.ok("node: %s is there, InternalIP %s", c.Config.NodeName, cmp.Or(join(facts.Addresses), "none"))
 		c.intent(facts)
 	}
 }
@@ -185,9 +185,9 @@ func (c *Checker) intent(f Facts) {
 	in, n := intent{}.next(&f, &c.Config)
 	if worker {
 		c.to.wanted = in.wanted
-		c.pass("role: a worker")
+		c.ok("role: a worker")
 	} else {
-		c.note("role: not a worker, so it gets no routes; the label %s would make it one", labelWorker)
+		c.info("role: not a worker, so it gets no routes; the label %s would make it one", labelWorker)
 	}
 	reason := strings.TrimPrefix(in.reason, "annotation ")
 	switch {
@@ -199,9 +199,9 @@ func (c *Checker) intent(f Facts) {
 		subnets, _ := f.subnets()
 		c.fail("annotation: %s does not lie strictly inside CLUSTER_CIDR %s: check CLUSTER_CIDR (make create-configmap)", join(subnets), join(c.Config.Ranges))
 	case n.outside != "":
-		c.pass("annotation: pod subnets %s; %s lies outside CLUSTER_CIDR and is skipped", join(in.wanted), n.outside)
+		c.ok("annotation: pod subnets %s; %s lies outside CLUSTER_CIDR and is skipped", join(in.wanted), n.outside)
 	default:
-		c.pass("annotation: pod subnets %s", join(in.wanted))
+		c.ok("annotation: pod subnets %s", join(in.wanted))
 	}
 }
 
@@ -212,9 +212,9 @@ func (c *Checker) locate(ctx context.Context) {
 		return
 	}
 	c.to.server = server
-	c.pass("instance: %s (%s) with %s", server.ID, server.Name, join(server.Fixed))
+	c.ok("instance: %s (%s) with %s", server.ID, server.Name, join(server.Fixed))
 	if _, err := c.Cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
-		c.note("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
+		c.info("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
 	}
 }
 
@@ -240,58 +240,67 @@ func (c *Checker) sync(ctx context.Context, id string) {
 	}
 	o := readTable{shown, plan}
 	c.tables = append(c.tables, o)
-	c.pass("route table %s: %q of VPC %s, %d%s", id, o.shown.Name, o.shown.VPCID, o.shown.Used(), c.used)
+	c.ok("route table %s: %q of VPC %s, %d%s", id, o.shown.Name, o.shown.VPCID, o.shown.Used(), c.used)
 	if isOtherVPC(o.shown, c.to.server) {
 		c.fail("instance: it is in VPC %s, route table %s in %s: check ROUTE_TABLE_ID", c.to.server.VPCID, id, o.shown.VPCID)
 	}
 }
 
-// outside: what comes into a VPC from elsewhere follows its default table (VPC
+// checkDefaultTable: what comes into a VPC from elsewhere follows its default table (VPC
 // user guide, associating a route table with a subnet).
-func (c *Checker) outside() {
+func (c *Checker) checkDefaultTable() {
 	const clients = "clients in other VPCs (peering), behind VPN or Direct Connect"
 	i := slices.IndexFunc(c.tables, func(o readTable) bool { return o.shown.Default && !isOtherVPC(o.shown, c.to.server) })
 	switch {
 	case i >= 0:
-		c.pass("default table: route table %s is the VPC's: it serves %s", c.tables[i].shown.ID, clients)
+		c.ok("default table: route table %s is the VPC's: it serves %s", c.tables[i].shown.ID, clients)
 	case len(c.tables) == len(c.Config.Tables):
-		c.note("default table: no configured route table is the VPC's default one: %s will not reach the pods", clients)
+		c.info("default table: no configured route table is the VPC's default one: %s will not reach the pods", clients)
 	}
 }
 
-// network looks at the instance's ports: whether a table serves their subnets,
-// and whether they may forward.
+// network checks the port that holds the Node's InternalIP: whether a table serves its subnet, and whether it
+// may forward. Further ports are named where they differ, since the pods' traffic may leave by them.
 func (c *Checker) network(ctx context.Context) {
 	ports, err := c.Cloud.Ports(ctx, c.to.server.ID)
 	if err != nil && !otc.IsForbidden(err) {
-		c.note("subnet and source/destination check: unknown: %s", withRequest(err))
+		c.info("subnet and source/destination check: unknown: %s", withRequest(err))
 		return
 	}
 	if len(ports) == 0 {
-		c.note("subnet and source/destination check: unknown: needs vpc:ports:get")
+		c.info("subnet and source/destination check: unknown: needs vpc:ports:get")
 		return
 	}
-	var networks []string
-	for _, p := range ports {
-		networks = append(networks, p.NetworkID)
+	i := slices.IndexFunc(ports, func(p otc.Port) bool { return p.HasAny(c.facts.Addresses) })
+	if i < 0 {
+		c.info("subnet and source/destination check: unknown: no NIC of instance %s holds the InternalIP %s", c.to.server.ID, join(c.facts.Addresses))
+		return
 	}
-	c.served(networks)
-	if slices.ContainsFunc(ports, otc.Port.Forwards) {
-		c.pass("source/destination check: off")
-	} else {
-		c.fail("source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance %s in the OTC console", c.to.server.ID)
+	c.checkSubnet(ports[i].NetworkID)
+	check := ports[i].SourceCheck(c.to.wanted)
+	switch check {
+	case otc.CheckOff:
+		c.ok("source/destination check: off")
+	case otc.CheckOn:
+		c.fail("source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC %s of instance %s in the OTC console", join(c.facts.Addresses), c.to.server.ID)
+	default:
+		c.info("source/destination check: unknown: %s", check)
+	}
+	for j, p := range ports {
+		if other := p.SourceCheck(c.to.wanted); j != i && other != check {
+			c.info("source/destination check: other NIC %s: %s", p.Addresses(), other)
+		}
 	}
 }
 
-// served: each VPC subnet uses exactly one route table.
-func (c *Checker) served(networks []string) {
-	own := func(subnet string) bool { return slices.Contains(networks, subnet) }
-	i := slices.IndexFunc(c.tables, func(o readTable) bool { return slices.ContainsFunc(o.shown.Subnets, own) })
+// checkSubnet: each VPC subnet uses exactly one route table.
+func (c *Checker) checkSubnet(network string) {
+	i := slices.IndexFunc(c.tables, func(o readTable) bool { return slices.Contains(o.shown.Subnets, network) })
 	switch {
 	case i >= 0:
-		c.pass("subnet: route table %s serves the Node's own subnet", c.tables[i].shown.ID)
+		c.ok("subnet: route table %s serves the Node's own subnet", c.tables[i].shown.ID)
 	case len(c.tables) == len(c.Config.Tables):
-		c.note("subnet: no configured route table serves the Node's own subnet %s: only clients in the subnets that they do serve will reach the pods", strings.Join(networks, ", "))
+		c.info("subnet: no configured route table serves the Node's own subnet %s: only clients in the subnets that they do serve will reach the pods", network)
 	}
 }
 
@@ -299,22 +308,22 @@ func (c *Checker) served(networks []string) {
 func (c *Checker) change(o readTable) {
 	id, ch := o.shown.ID, o.plan.Changes
 	for _, r := range o.plan.Conflicts {
-		c.fail("change: route table %s has the %s route %s of somebody else: remove it there, nothing is written until it is gone", id, r.Type, r)
+		c.fail("change: route table %s has the foreign %s route %s: remove it there, nothing is written until it is gone", id, r.Type, r)
 	}
 	for _, r := range o.plan.Shadows {
-		cure := "find out whose it is, and remove it"
+		hint := "find out whose it is, and remove it"
 		if r.Type == "local" {
-			cure = "a subnet of the VPC must not overlap CLUSTER_CIDR"
+			hint = "a subnet of the VPC must not overlap CLUSTER_CIDR"
 		}
-		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", id, r.Type, r, cure)
+		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", id, r.Type, r, hint)
 	}
 	more := len(ch.Routes(otc.Add)) - len(ch.Routes(otc.Delete))
 	switch {
 	case more > 0 && o.shown.Used()+more > c.limit:
 		c.fail("change: route table %s is full, so this would not fit: %s: remove routes, or give some subnets another table", id, ch)
 	case len(ch) > 0:
-		c.pass("change: route table %s would get: %s", id, ch)
+		c.ok("change: route table %s would get: %s", id, ch)
 	case len(o.plan.Conflicts) == 0:
-		c.pass("change: none, route table %s is right", id)
+		c.ok("change: none, route table %s is right", id)
 	}
 }

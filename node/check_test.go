@@ -246,7 +246,7 @@ func tableCases() []checkCase {
 		{"serves no subnet of the Node", second(otctest.VPCID), "route default subnet change",
 			`✅ route table SECOND: "rtb-2" of VPC VPC, 0 of 200 routes used` + "\n" + outside + unserved + "\n✅ change: route table SECOND would get: add 10.128.2.0/23 → SERVER"},
 		{"conflict", filled(0, byHand("nat", "10.128.2.0/23", otherID)), "route change proof",
-			used(1) + "❌ change: route table TABLE has the nat route 10.128.2.0/23 → " + otherID + " of somebody else: remove it there, nothing is written until it is gone"},
+			used(1) + "❌ change: route table TABLE has the foreign nat route 10.128.2.0/23 → " + otherID + ": remove it there, nothing is written until it is gone"},
 		{"shadowed by a longer route", filled(0, mine, byHand("vip", "10.128.2.128/25", "10.20.0.9")), "route change proof",
 			used(2) + "❌ change: in route table TABLE the vip route 10.128.2.128/25 → 10.20.0.9 takes traffic of this Node: find out whose it is, and remove it\n" + right},
 		{"shadowed by a subnet", func(c *trial) {
@@ -289,7 +289,19 @@ func instanceCases() []checkCase {
 		{"no InternalIP", func(c *trial) { c.node.Status.Addresses = nil }, "node instance subnet source/destination change proof", "✅ node: worker-1 is there, InternalIP none\n" +
 			"❌ instance: no ECS instance found for this Node: the Node has no InternalIP yet: kubelet or the cloud provider sets it, see kubectl describe node"},
 		{"source/destination check on", func(c *trial) { c.server.AllowedPairs = nil }, "source/destination proof",
-			"❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC of instance SERVER in the OTC console"},
+			"❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC 10.20.0.11 of instance SERVER in the OTC console"},
+		{"source/destination check off on another NIC only", func(c *trial) {
+			c.server.AllowedPairs, c.server.NICs = nil, []otctest.NIC{{NetworkID: otherID, Addresses: []string{"10.30.0.31"}, AllowedPairs: []string{otctest.CheckOff}}}
+		}, "instance source/destination proof", "✅ instance: SERVER (worker-1) with 10.20.0.11, 10.30.0.31\n❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC 10.20.0.11 of instance SERVER in the OTC console\n" +
+			"ℹ️ source/destination check: other NIC 10.30.0.31: off"},
+		{"source/destination check on, and a pair of somewhere else", func(c *trial) { c.server.AllowedPairs = []string{"192.168.7.9"} }, "source/destination proof",
+			"❌ source/destination check: it is on, so the cloud drops pod traffic: switch it off on the NIC 10.20.0.11 of instance SERVER in the OTC console"},
+		{"port security off", func(c *trial) { c.server.AllowedPairs, c.server.NoPortSecurity = nil, true }, "source/destination",
+			"ℹ️ source/destination check: unknown: port security is off, which is not documented as enough"},
+		{"a pair covers the pods", func(c *trial) { c.server.AllowedPairs = []string{"10.128.0.0/14"} }, "source/destination",
+			"ℹ️ source/destination check: unknown: address pairs cover pod addresses, which is not documented as enough"},
+		{"pairs cover everything", func(c *trial) { c.server.AllowedPairs = []string{"0.0.0.0/1", "128.0.0.0/1"} }, "source/destination",
+			"ℹ️ source/destination check: unknown: address pairs cover pod addresses, which is not documented as enough"},
 		{"source/destination check unknown", faulty(otctest.OpPortList, otctest.Fault{Status: 503, Message: "Down."}), "subnet source/destination",
 			"ℹ️ subnet and source/destination check: unknown: vpc list ports: " + down},
 	}

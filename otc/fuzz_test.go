@@ -98,7 +98,7 @@ func FuzzDecodeServer(f *testing.F) {
 		var ports struct{ Ports []Port }
 		_ = json.Unmarshal(body, &ports)
 		for _, p := range ports.Ports {
-			_ = p.Forwards()
+			_ = p.SourceCheck(nil)
 		}
 	})
 }

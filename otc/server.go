@@ -180,24 +180,59 @@ func (p *serverPage) row(d stream) error {
 
 // A Port is a NIC of a server as Neutron shows it.
 type Port struct {
-	NetworkID string `json:"network_id"` // what a route table lists as subnet
-	FixedIPs  []struct {
-		Address netip.Addr `json:"ip_address"`
-	} `json:"fixed_ips"`
-	Pairs []struct {
+	NetworkID string    `json:"network_id"` // what a route table lists as subnet
+	FixedIPs  []fixedIP `json:"fixed_ips"`
+	Pairs     []struct {
 		Address string `json:"ip_address"`
 	} `json:"allowed_address_pairs"`
+	Security *bool `json:"port_security_enabled"`
 }
 
-// Forwards reports whether the port's source/destination check is off, which
-// the cloud shows as the address pair 1.1.1.1/0 (VPC API, querying a port).
-func (p Port) Forwards() bool {
+type fixedIP struct {
+	Address netip.Addr `json:"ip_address"`
+}
+
+// HasAny reports whether one of the addresses is a fixed address of the port.
+func (p Port) HasAny(addresses []netip.Addr) bool {
+	return slices.ContainsFunc(p.FixedIPs, func(ip fixedIP) bool { return slices.Contains(addresses, ip.Address) })
+}
+
+// Addresses returns the port's fixed addresses for people.
+func (p Port) Addresses() string {
+	var out []string
+	for _, ip := range p.FixedIPs {
+		out = append(out, ip.Address.String())
+	}
+	return strings.Join(out, ", ")
+}
+
+// A SourceCheck says what is known of a port's source/destination check.
+type SourceCheck string
+
+// The states of a source/destination check. Only the address pair 1.1.1.1/0 is documented as off (VPC API,
+// querying a port); what else may let foreign addresses through proves neither.
+const (
+	CheckOff       SourceCheck = "off"
+	CheckOn        SourceCheck = "on"
+	CheckNoPortSec SourceCheck = "port security is off, which is not documented as enough"
+	CheckPairs     SourceCheck = "address pairs cover pod addresses, which is not documented as enough"
+)
+
+// SourceCheck judges the port's check for traffic from and to pods in these subnets.
+func (p Port) SourceCheck(pods []netip.Prefix) SourceCheck {
+	check := CheckOn
 	for _, pair := range p.Pairs {
 		if pair.Address == "1.1.1.1/0" {
-			return true
+			return CheckOff
+		}
+		if slices.ContainsFunc(pods, ParseDestination(pair.Address).Overlaps) {
+			check = CheckPairs
 		}
 	}
-	return false
+	if p.Security != nil && !*p.Security {
+		return CheckNoPortSec
+	}
+	return check
 }
 
 // Ports returns the NICs of a server (VPC API, native OpenStack Neutron, "Querying

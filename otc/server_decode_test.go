@@ -68,10 +68,10 @@ func TestR9UserDataIsNotKept(t *testing.T) {
 func TestPorts(t *testing.T) {
 	for _, tt := range []struct {
 		pairs []string
-		want  bool
+		want  SourceCheck
 	}{
-		{nil, false}, {[]string{"10.128.0.0/14"}, false}, {[]string{"1.1.1.1"}, false}, {[]string{otctest.CheckOff}, true},
-		{[]string{"10.128.0.0/14", otctest.CheckOff}, true},
+		{nil, CheckOn}, {[]string{"10.128.0.0/14"}, CheckPairs}, {[]string{"10.129.0.0/23"}, CheckOn}, {[]string{"1.1.1.1"}, CheckOn}, {[]string{"x"}, CheckOn},
+		{[]string{otctest.CheckOff}, CheckOff}, {[]string{"10.128.0.0/14", otctest.CheckOff}, CheckOff},
 	} {
 		w := newWorld(t)
 		w.AddServer(otctest.Instance{ID: two, Name: "worker-2", Fixed: []string{"10.20.0.12"}, AllowedPairs: tt.pairs, NICs: []otctest.NIC{{NetworkID: "n2", Addresses: []string{"10.30.0.5"}}}})
@@ -79,8 +79,8 @@ func TestPorts(t *testing.T) {
 		if err != nil || len(ports) != 2 {
 			t.Fatalf("got %v, %v; want two ports", ports, err)
 		}
-		if p := ports[0]; p.Forwards() != tt.want || p.NetworkID != otctest.SubnetID || len(p.FixedIPs) != 1 || p.FixedIPs[0].Address.String() != "10.20.0.12" {
-			t.Errorf("pairs %v: got %+v, forwards %v; want %v", tt.pairs, p, p.Forwards(), tt.want)
+		if p := ports[0]; p.SourceCheck([]netip.Prefix{netip.MustParsePrefix("10.128.2.0/23")}) != tt.want || p.NetworkID != otctest.SubnetID || len(p.FixedIPs) != 1 || p.FixedIPs[0].Address.String() != "10.20.0.12" {
+			t.Errorf("pairs %v: got %+v, want %s", tt.pairs, p, tt.want)
 		}
 		requests := w.Requests()
 		last := requests[len(requests)-1]
@@ -108,7 +108,7 @@ func TestPortsWithoutPermission(t *testing.T) {
 		t.Errorf("got %v, %v; want none", ports, err)
 	}
 	w.Fail(otctest.Fault{Op: otctest.OpPortList, Body: []byte(`{"ports":[{"network_id":null,"fixed_ips":[{"ip_address":""},{"ip_address":null}],"allowed_address_pairs":null},{}]}`)})
-	if ports, err := w.client.Ports(t.Context(), one); err != nil || len(ports) != 2 || ports[0].Forwards() {
+	if ports, err := w.client.Ports(t.Context(), one); err != nil || len(ports) != 2 || ports[0].SourceCheck(nil) == CheckOff {
 		t.Errorf("got %v, %v; want two ports of which little is known", ports, err)
 	}
 }

@@ -32,7 +32,8 @@ type Instance struct {
 	Floating  []string // public addresses of the first NIC
 	NICs      []NIC    // further ones
 
-	AllowedPairs []string // of every NIC; [CheckOff] for one that forwards
+	AllowedPairs   []string // of every NIC; [CheckOff] for one that forwards
+	NoPortSecurity bool     // of every NIC
 }
 
 // A NIC is a further network interface of an [Instance].
@@ -40,6 +41,8 @@ type NIC struct {
 	VPCID     string // "": the VPC of the Instance
 	NetworkID string // "": the subnet that holds its address
 	Addresses []string
+
+	AllowedPairs []string // nil: those of the Instance
 }
 
 // port is a NIC with all it has.
@@ -86,7 +89,7 @@ func (s *Server) server(id string) int {
 
 // ports returns the NICs of a server, the primary one first.
 func (s *Server) ports(i Instance) []port {
-	nics := append([]NIC{{i.VPCID, i.NetworkID, i.Fixed}}, i.NICs...)
+	nics := append([]NIC{{VPCID: i.VPCID, NetworkID: i.NetworkID, Addresses: i.Fixed}}, i.NICs...)
 	var list []port
 	for n, nic := range nics {
 		nic.VPCID = cmp.Or(nic.VPCID, i.VPCID)
@@ -277,12 +280,16 @@ func (s *Server) listPorts(c *call) answer {
 		}
 		for _, p := range s.ports(i) {
 			pairs := []object{}
-			for _, ip := range i.AllowedPairs {
+			allowed := p.AllowedPairs
+			if allowed == nil {
+				allowed = i.AllowedPairs
+			}
+			for _, ip := range allowed {
 				pairs = append(pairs, object{"ip_address": ip, "mac_address": p.mac})
 			}
 			list = append(list, object{"id": p.id, "device_id": i.ID, "device_owner": "compute:eu-de-01", "name": "",
 				"network_id": p.NetworkID, "status": "ACTIVE", "mac_address": p.mac, "fixed_ips": p.fixedIPs(),
-				"allowed_address_pairs": pairs, "port_security_enabled": true, "tenant_id": ProjectID})
+				"allowed_address_pairs": pairs, "port_security_enabled": !i.NoPortSecurity, "tenant_id": ProjectID})
 		}
 	}
 	return c.reply(http.StatusOK, object{"ports": list})
