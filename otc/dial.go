@@ -52,7 +52,7 @@ func (d *dial) watch(ctx context.Context, notAfter time.Time) (context.Context, 
 		ConnectStart: func(string, string) { d.step.Store("the TCP connection") },
 		ConnectDone: func(_, _ string, err error) {
 			if err == nil { // without a proxy TLS begins at once
-				d.step.Store("the proxy's answer")
+				d.step.Store("the CONNECT request")
 			}
 		},
 		TLSHandshakeStart: func() { d.step.Store("the TLS handshake") },
@@ -63,13 +63,21 @@ func (d *dial) watch(ctx context.Context, notAfter time.Time) (context.Context, 
 	}), func() { late(); end(nil) }
 }
 
-// unconnected says how far it came within d's attempt, if its time ran out.
+// explain adds to a failure before there is a connection which step has failed, unless
+// err says so itself, or has not ended in the attempt's time.
 func (d *dial) explain(err error, took time.Duration) error {
 	step, _ := d.step.Load().(string)
-	if took < attemptTimeout || step == "" || d.connected.Load() {
+	op, socket := errors.AsType[*net.OpError](err)
+	_, refused := errors.AsType[*connectError](err)
+	switch {
+	case step == "" || d.connected.Load() || refused || isBadCertificate(err) || errors.Is(err, ErrTooOld):
+		return err
+	case took >= attemptTimeout:
+		return fmt.Errorf("no connection within %v, %s did not end: %w", attemptTimeout, step, err)
+	case socket && op.Op != "read" && op.Op != "write", errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
-	return fmt.Errorf("no connection within %v, %s did not end: %w", attemptTimeout, step, err)
+	return fmt.Errorf("no connection, %s failed: %w", step, err)
 }
 
 // A connectError is a proxy's refusal to connect (RFC 9110 §9.3.6). The endpoint has

@@ -106,6 +106,7 @@ func TestCertificates(t *testing.T) {
 				return
 			}
 			e := asError(t, err)
+			wantParts(t, e.Error(), "iam login: tls: failed to verify certificate: ")
 			wantParts(t, e.Hint, tt.hint)
 			if e.Reaction != Permanent || !e.NotSent || e.Service != "iam" || e.RetryAfter != 0 || strings.Contains(e.Hint, "OS_CACERT") != (tt.hint == "OS_CACERT") {
 				t.Errorf("got %#v", e)
@@ -205,14 +206,14 @@ func TestProxyRefusesToConnect(t *testing.T) {
 		answer, want string
 		reaction     Reaction
 	}{
-		{"HTTP/1.1 403 Forbidden" + page, "proxy 127.0.0.1:…answers CONNECT with HTTP 403…allowed there…NO_PROXY", Permanent},
+		{"HTTP/1.1 403 Forbidden" + page, "iam login: proxy 127.0.0.1:…answers CONNECT with HTTP 403…allowed there…NO_PROXY", Permanent},
 		{"HTTP/1.1 407 Proxy Authentication Required" + page, "HTTP 407…user and password in HTTPS_PROXY", Permanent},
 		{"HTTP/1.1 302 Found\r\nLocation: http://login.corp.example/" + page, "HTTP 302…HTTPS_PROXY", Permanent},
 		{"HTTP/1.1 502 Bad Gateway" + page, "HTTP 502…HTTPS_PROXY", Transient},
 		{"HTTP/1.1 503 Service Unavailable" + page, "HTTP 503…HTTPS_PROXY", Transient},
-		{"", "EOF…HTTPS_PROXY", Transient},
-		{"SSH-2.0-OpenSSH_9\r\n", "HTTPS_PROXY", Transient},
-		{"HTTP/1.1 200 OK\r\n\r\n", "HTTPS_PROXY", Transient}, // and closes
+		{"", "no connection, the CONNECT request failed: …EOF…HTTPS_PROXY", Transient},
+		{"SSH-2.0-OpenSSH_9\r\n", "the CONNECT request failed: malformed…HTTPS_PROXY", Transient},
+		{"HTTP/1.1 200 OK\r\n\r\n", "no connection, the TLS handshake failed: …HTTPS_PROXY", Transient}, // and closes
 		{"HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK" + page, "HTTPS_PROXY", Transient},
 	} {
 		proxy := connectProxy(t, tt.answer)

@@ -126,7 +126,7 @@ func TestNobodyListens(t *testing.T) {
 	gone := httptest.NewServer(otctest.New())
 	gone.Close()
 	w := newWorld(t, func(c *Config) { c.Transport, c.AuthURL = nil, gone.URL+"/v3" })
-	if e := asError(t, w.read()); e.Reaction != Transient || e.Service != "iam" || !strings.Contains(e.Error(), "refused") {
+	if e := asError(t, w.read()); e.Reaction != Transient || !strings.HasPrefix(e.Error(), "iam login: dial tcp ") || !strings.Contains(e.Error(), "refused") {
 		t.Errorf("got %v, want a refused connection", e)
 	}
 }
