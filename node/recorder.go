@@ -119,7 +119,7 @@ func (r *Recorder) failure(about, reason, what string, err error, next time.Dura
 func kind(err error) string {
 	if e, ok := errors.AsType[*otc.Error](err); ok {
 		if e.Status == 0 {
-			return e.Service + " " + e.Operation + " no answer"
+			return e.Service + " " + e.Operation + " no answer: " + e.Hint // its text may hold our port
 		}
 		return fmt.Sprint(e.Service, e.Operation, e.Status, e.Code)
 	}

@@ -92,6 +92,7 @@ func TestKind(t *testing.T) {
 		{answer(403, "VPC.2201", ""), answer(403, "VPC.2701", ""), false},
 		{silence("read tcp 10.0.0.1:40001: reset"), silence("read tcp 10.0.0.1:40002: reset"), true},
 		{silence("reset"), &otc.Error{Service: "vpc", Operation: "update", Err: errors.New("reset")}, false},
+		{silence("reset"), &otc.Error{Service: "vpc", Operation: "get", Err: errors.New("expired"), Hint: "renew it"}, false},
 		{&url.Error{Op: "Get", Err: errors.New("127.0.0.1:40001")}, &url.Error{Op: "Get", Err: errors.New("127.0.0.1:40002")}, true},
 		{fmt.Errorf("1: %w", context.DeadlineExceeded), fmt.Errorf("2: %w", context.DeadlineExceeded), true},
 		{errNoInstance, errOtherVPC, false},
