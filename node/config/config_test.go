@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
@@ -272,6 +273,25 @@ func TestValues(t *testing.T) {
 		if !slices.Equal(got, tt.want) {
 			t.Errorf("%s:\ngot  %v\nwant %v", name, got, tt.want)
 		}
+	}
+}
+
+// TestPrivateCA: the file's certificates are added to the system's, so that the cloud's
+// public endpoints stay trusted.
+func TestPrivateCA(t *testing.T) {
+	cloud := httptest.NewTLSServer(nil)
+	defer cloud.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cloud.Certificate().Raw})
+	want, err := x509.SystemCertPool()
+	if err != nil || !want.AppendCertsFromPEM(ca) {
+		t.Fatal(err)
+	}
+	cfg, problems := config.Read(required(t).with("OS_CACERT", write(t, "ca.pem", string(ca))).get)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	if got, err := cfg.OTC.RootCAs(); err != nil || !got.Equal(want) {
+		t.Errorf("got other roots than the system's and the file's, %v", err)
 	}
 }
 
