@@ -66,7 +66,7 @@ func New(b Build, tables []string, limit int) *Metrics {
 // addRoutes registers what is known about the Node and its routes.
 func (m *Metrics) addRoutes(f promauto.Factory) {
 	m.passes = counters(f, "route_manager_nodes_processed_total",
-		"Finished passes over the Node by result.", "status")
+		"Finished passes over a route table by result; each table counts its own.", "status")
 	m.changes = counters(f, "route_manager_route_changes_total",
 		"Route changes sent to the cloud by kind and result.", "operation", "result")
 	m.lastSuccess = f.NewGauge(prometheus.GaugeOpts{
@@ -75,7 +75,7 @@ func (m *Metrics) addRoutes(f promauto.Factory) {
 	})
 	m.toRoute = f.NewHistogram(prometheus.HistogramOpts{
 		Name:    "route_manager_annotation_to_route_seconds",
-		Help:    "Time from the sight of a new annotation value to its confirmed routes.",
+		Help:    "Time from the sight of a new annotation value to its confirmed routes in one route table.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600},
 	})
 	m.tableRoutes = f.NewGaugeVec(prometheus.GaugeOpts{
@@ -133,8 +133,8 @@ func (m *Metrics) zeroRequest(service, operation, ok string) {
 	}
 }
 
-// Pass counts a finished pass over the Node: "success", "error" or "skipped".
-// A success also sets the time of the last success.
+// Pass counts a finished pass over a route table, "success" or "error", or a Node that
+// is "skipped". A success also sets the time of the last success.
 func (m *Metrics) Pass(result string) {
 	m.passes.WithLabelValues(result).Inc()
 	if result == "success" {
@@ -149,7 +149,7 @@ func (m *Metrics) RouteChange(operation, result string, n int) {
 }
 
 // AnnotationToRoute records how long a new annotation value took from the first
-// sight of it to its confirmed routes.
+// sight of it to its confirmed routes in one route table.
 func (m *Metrics) AnnotationToRoute(d time.Duration) { m.toRoute.Observe(d.Seconds()) }
 
 // TableRoutes sets how many routes a route table holds, foreign ones included.
