@@ -35,7 +35,7 @@ client() {
 	esac
 }
 
-# here is client, and says where it goes.
+# here is client, and prints the cluster and the namespace.
 here() {
 	client
 	say "ℹ️ cluster $(kc config view --minify -o 'jsonpath={.clusters[0].cluster.server}' 2>/dev/null || :), namespace $NAMESPACE"
@@ -47,7 +47,7 @@ alone() {
 		die 'cannot read clusterrolebinding otc-route-manager'
 	case $home in
 	'' | "$NAMESPACE") ;;
-	*) die "it is installed in namespace $home: use NAMESPACE=$home, or make undeploy NAMESPACE=$home first" ;;
+	*) die "it is installed in namespace $home: use NAMESPACE=$home, or run make undeploy NAMESPACE=$home first" ;;
 	esac
 }
 
@@ -68,7 +68,7 @@ make_namespace() {
 	kc annotate namespace "$NAMESPACE" $created=true >/dev/null
 }
 
-# namespace_made: the namespace was made by make_namespace, not by somebody else.
+# namespace_made: the namespace was created by make_namespace.
 namespace_made() {
 	[ "$(kc get namespace "$NAMESPACE" --ignore-not-found \
 		-o "go-template={{with .metadata.annotations}}{{index . \"$created\"}}{{end}}")" = true ]

@@ -181,7 +181,7 @@ func TestWait(t *testing.T) {
 		c := cluster(t, nil)
 		c.DaemonSets = tt.states
 		out, err := c.script(t, "sh .make/wait")
-		if waits := strings.Count(out, "timed out waiting"); err == nil || waits != tt.waits || !strings.Contains(out, "none has got there for 1s") {
+		if waits := strings.Count(out, "timed out waiting"); err == nil || waits != tt.waits || !strings.Contains(out, "none became ready within 1s") {
 			t.Errorf("%s: waited %d times, %v, want %d and a failure, in\n%s", name, waits, err, tt.waits, out)
 		}
 	}

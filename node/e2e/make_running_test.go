@@ -252,7 +252,7 @@ func undeploy(t *testing.T, m *maker) {
 	}
 	for ; len(theirs) > 0; theirs = theirs[1:] {
 		out := m.ok(t, "", "undeploy")
-		if !strings.Contains(out, "stays, it also holds:\n"+strings.Join(theirs, "\n")+"\n") {
+		if !strings.Contains(out, "is kept, because it also contains:\n"+strings.Join(theirs, "\n")+"\n") {
 			t.Errorf("undeploy of a namespace with %v says\n%s", theirs, out)
 		}
 		kubectl(t, m.plane, "-n", namespace, "delete", theirs[0])
