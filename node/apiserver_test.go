@@ -31,6 +31,14 @@ func TestSlowAPIServer(t *testing.T) {
 	}{
 		"answers after 16 s": {46 * time.Second, func(l *lookout) { l.wire.delay = 16 * time.Second }},
 		"answers after 50 s": {2 * time.Minute, func(l *lookout) { l.wire.delay = 50 * time.Second }},
+		"answers watches after 16 s, the rest at once": {50 * time.Second, func(l *lookout) {
+			l.wire.say(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Query().Has("watch") {
+					_ = wait(r.Context(), 16*time.Second)
+				}
+				l.ServeHTTP(w, r)
+			})
+		}},
 		"two dead name servers": {10 * time.Second, func(l *lookout) {
 			l.wire.dialer.lookup = func(ctx context.Context, host string) ([]string, error) {
 				return []string{host}, wait(ctx, 10*time.Second)
@@ -131,6 +139,26 @@ func TestSilenceIsShortAgain(t *testing.T) {
 			t.Errorf("problem %q", text)
 		}
 	}, worker("worker-1", "a"))
+}
+
+// TestSilentOutage: what was asked while the API server was silent is never answered.
+// It is reached within 10 s of its return all the same, slow before or not.
+func TestSilentOutage(t *testing.T) {
+	for _, outage := range []time.Duration{time.Second, 4 * time.Second, 7 * time.Second, 14 * time.Second, 20 * time.Second, time.Minute, 10 * time.Minute} {
+		look(t, nil, func(t *testing.T, l *lookout) {
+			l.until("a")
+			l.wire.say(silent)
+			l.wire.set(nil)
+			l.pass(outage)
+			l.Annotate("worker-1", SubnetsAnnotation, "b")
+			l.wire.say(nil)
+			back := time.Now()
+			if l.until("b"); time.Since(back) > 10*time.Second {
+				t.Errorf("after %v of silence: seen after %v", outage, time.Since(back))
+			}
+			l.reads()
+		}, worker("worker-1", "a"))
+	}
 }
 
 // TestOthersNodes: without the field selector on the way, nothing about another Node is

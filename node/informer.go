@@ -27,6 +27,7 @@ const (
 	longLife     = 30 * time.Second // of a connection; the first pause counts again
 	shortestRead = 15 * time.Second // from the request to the Node, with name look-up and connection
 	longestRead  = time.Minute      // doubled to this while there is no answer: a slow API server is reached
+	probePause   = 3 * time.Second  // before each probe while there is no answer, and what it may take
 	overdue      = 10 * time.Second // after a watch should have ended
 
 	connectTimeout = 5 * time.Second // to an address; lost packets are sent again after 1 and 3 s, then after 7
@@ -42,10 +43,13 @@ const (
 // is too old, and for ever if etcd was restored and never had it.
 func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) {
 	h := &handler{observe: observe, isOwn: k.isOwn}
-	limit := shortestRead
+	limit, probes := shortestRead, true
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		begin := time.Now()
-		err := k.follow(ctx, h, limit)
+		err := k.follow(ctx, h, limit, probes)
+		if probes = !errors.Is(err, errReturned); !probes {
+			continue
+		}
 		switch {
 		case err == nil:
 			limit = shortestRead
@@ -66,15 +70,16 @@ func (k *Kube) Watch(ctx context.Context, observe func(*Facts)) {
 
 // Why a connection ended that had not delivered.
 var (
-	errSilent  = errors.New("no answer")
-	errClosed  = errors.New("the watch was closed before it had begun")
-	errOverdue = errors.New("the watch has not ended when it should have")
-	errOthers  = errors.New("the answer is about other Nodes only")
+	errSilent   = errors.New("no answer")
+	errClosed   = errors.New("the watch was closed before it had begun")
+	errOverdue  = errors.New("the watch has not ended when it should have")
+	errOthers   = errors.New("the answer is about other Nodes only")
+	errReturned = errors.New("the API server answers another request")
 )
 
 // follow runs one informer until its connection or ctx ends. The error is why no
 // watch was established within the limit.
-func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration) error {
+func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration, probes bool) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	var last atomic.Pointer[error]
@@ -89,6 +94,9 @@ func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration) erro
 	}
 	established := make(chan bool)
 	go func() { established <- k.await(ctx, end, accepted, registration.HasSyncedChecker().Done(), h, limit) }()
+	if probes {
+		go k.probe(ctx, end, accepted)
+	}
 	informer.RunWithContext(ctx) // until ctx ends
 	if <-established {
 		return nil
@@ -117,6 +125,28 @@ func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted,
 	}
 	k.watchEstablished()
 	return true
+}
+
+// probe ends a watch that has no answer once the API server answers another request:
+// what it was asked before its return it may never answer. The next watch has no
+// probes, because a slow watch need not mean an outage.
+func (k *Kube) probe(ctx context.Context, end context.CancelCauseFunc, accepted <-chan struct{}) {
+	for {
+		select {
+		case <-time.After(probePause):
+		case <-accepted:
+			return
+		case <-ctx.Done():
+			return
+		}
+		attempt, cancel := context.WithTimeout(ctx, probePause)
+		_, err := k.Get(attempt, k.name)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) {
+			end(errReturned)
+			return
+		}
+	}
 }
 
 // listWatch asks for the one Node, once: it closes accepted when the API server
