@@ -24,7 +24,7 @@ func TestBackoff(t *testing.T) {
 		{"contended", &otc.Error{Status: 409, Reaction: otc.Conflict}, time.Second, 5 * time.Minute, 0},
 		{"not shown", errUnconfirmed, time.Second, 5 * time.Minute, 0},
 		{"no time left", context.DeadlineExceeded, time.Second, 5 * time.Minute, 0},
-		{"exists already", &otc.Error{Status: 400, Code: "VPC.2812", Reaction: otc.Rejected, Stale: true}, time.Second, 5 * time.Minute, 0},
+		{"exists already", &otc.Error{Status: 400, Code: "VPC.2812", Reaction: otc.Rejected, OutdatedRequest: true}, time.Second, 5 * time.Minute, 0},
 		{"forbidden", &otc.Error{Status: 403, Reaction: otc.Permanent}, time.Minute, 15 * time.Minute, 0},
 		{"unknown table", &otc.Error{Status: 404, Code: "VPC.2808", Reaction: otc.Permanent}, time.Minute, 15 * time.Minute, 0},
 		{"quota", &otc.Error{Status: 409, Reaction: otc.Quota}, time.Minute, 15 * time.Minute, 0},

@@ -75,7 +75,7 @@ func (g *guard) read(key string, body []byte) {
 	}
 	var routes []otc.Route
 	for _, r := range answer.RouteTable.Routes {
-		routes = append(routes, otc.Route{Type: r.Type, Destination: otc.ParseDestination(r.Destination), NextHop: r.NextHop, Description: r.Description, Spelling: r.Destination})
+		routes = append(routes, otc.Route{Type: r.Type, Destination: otc.ParseDestination(r.Destination), NextHop: r.NextHop, Description: r.Description, Raw: r.Destination})
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -121,7 +121,7 @@ func faults(a *agent, routes []otc.Route, body string) (out []string) {
 	}
 	at := func(r otctest.Route) otc.Route {
 		for _, there := range routes {
-			if there.Spelling == r.Destination {
+			if there.Raw == r.Destination {
 				return there
 			}
 		}

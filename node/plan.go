@@ -135,7 +135,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 			return
 		}
 	}
-	route.Spelling = there[0].Spelling
+	route.Raw = there[0].Raw
 	p.Changes = append(p.Changes, otc.Op{Kind: otc.Modify, Route: route})
 }
 

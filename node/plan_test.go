@@ -23,7 +23,7 @@ func routes(s string) (out []otc.Route) {
 		if words[1] != "via" {
 			r.Type, words = words[0], words[1:]
 		}
-		r.Spelling, r.Destination, r.NextHop = words[0], otc.ParseDestination(words[0]), words[2]
+		r.Raw, r.Destination, r.NextHop = words[0], otc.ParseDestination(words[0]), words[2]
 		if len(words) > 3 {
 			r.Description = description("worker-1")
 		}
@@ -134,7 +134,7 @@ func fuzzed(data []byte) Question {
 	q.Gone["other"] = next(2) > 0
 	for range next(12) {
 		spelled := cidrs[next(len(cidrs))]
-		q.Table = append(q.Table, otc.Route{Type: []string{"ecs", "ecs", "ecs", "peering", "local"}[next(5)], Spelling: spelled, Destination: otc.ParseDestination(spelled),
+		q.Table = append(q.Table, otc.Route{Type: []string{"ecs", "ecs", "ecs", "peering", "local"}[next(5)], Raw: spelled, Destination: otc.ParseDestination(spelled),
 			NextHop: hops[next(len(hops))], Description: []string{"", Mark + ": worker-1", "by hand"}[next(3)]})
 	}
 	return q
@@ -144,7 +144,7 @@ func fuzzed(data []byte) Question {
 func apply(table []otc.Route, ch otc.Changes) []otc.Route {
 	table = slices.Clone(table)
 	at := func(r otc.Route) int {
-		return slices.IndexFunc(table, func(t otc.Route) bool { return t.Spelling == r.Spelling })
+		return slices.IndexFunc(table, func(t otc.Route) bool { return t.Raw == r.Raw })
 	}
 	for _, r := range ch.Routes(otc.Delete) {
 		table = slices.Delete(table, at(r), at(r)+1)
@@ -153,7 +153,7 @@ func apply(table []otc.Route, ch otc.Changes) []otc.Route {
 		table[at(r)] = r
 	}
 	for _, r := range ch.Routes(otc.Add) {
-		r.Spelling = r.Destination.String()
+		r.Raw = r.Destination.String()
 		table = append(table, r)
 	}
 	return table
@@ -168,7 +168,7 @@ func FuzzPlan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		q := fuzzed(data)
 		unique := map[string]bool{}
-		q.Table = slices.DeleteFunc(q.Table, func(r otc.Route) bool { seen := unique[r.Spelling]; unique[r.Spelling] = true; return seen })
+		q.Table = slices.DeleteFunc(q.Table, func(r otc.Route) bool { seen := unique[r.Raw]; unique[r.Raw] = true; return seen })
 		rounds := 1
 		if twice(q.Table) { // one operation per destination and PUT
 			rounds = 12
@@ -215,7 +215,7 @@ func outsideRules(q Question, ch otc.Changes) (out []string) {
 		}
 	}
 	for _, r := range ch.Routes(otc.Modify) {
-		if i := slices.IndexFunc(q.Table, func(t otc.Route) bool { return t.Spelling == r.Spelling }); i < 0 || q.Table[i].Type != "ecs" {
+		if i := slices.IndexFunc(q.Table, func(t otc.Route) bool { return t.Raw == r.Raw }); i < 0 || q.Table[i].Type != "ecs" {
 			out = append(out, fmt.Sprintf("modifies %+v", r))
 		}
 	}

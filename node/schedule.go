@@ -93,7 +93,7 @@ func isHopeless(err error) bool {
 		return true
 	case otc.Rejected: // a single route; several would have been isolated
 		e, ok := errors.AsType[*otc.Error](err)
-		return !ok || !e.Stale
+		return !ok || !e.OutdatedRequest
 	}
 	return false
 }

@@ -43,7 +43,7 @@ type Op struct {
 // String returns "add 10.128.4.0/23 → a4c7…" or "delete 10.128.8.0/23".
 func (op Op) String() string {
 	if op.Kind == Delete {
-		return string(op.Kind) + " " + op.spelled()
+		return string(op.Kind) + " " + op.rawDestination()
 	}
 	return string(op.Kind) + " " + op.Route.String()
 }
@@ -106,14 +106,14 @@ func (ch Changes) MarshalJSON() ([]byte, error) {
 	}
 	into := &body.RouteTable.Routes
 	for _, op := range ch {
-		full := route{op.Type, op.spelled(), op.NextHop, op.Description}
+		full := route{op.Type, op.rawDestination(), op.NextHop, op.Description}
 		switch op.Kind {
 		case Add:
 			into.Add = append(into.Add, full)
 		case Modify:
 			into.Mod = append(into.Mod, full)
 		case Delete:
-			into.Del = append(into.Del, route{Destination: op.spelled()})
+			into.Del = append(into.Del, route{Destination: op.rawDestination()})
 		}
 	}
 	var b bytes.Buffer
@@ -163,12 +163,12 @@ func (ch Changes) guard(allowed []netip.Prefix) error {
 	}
 	seen := map[netip.Prefix]bool{}
 	for _, op := range ch {
-		p := ParseDestination(op.spelled()) // what the cloud will read
+		p := ParseDestination(op.rawDestination()) // what the cloud will read
 		switch {
-		case p != op.Destination, op.Kind == Add && op.spelled() != p.String():
-			return fmt.Errorf("%w: %s is spelled %q", ErrGuard, op.Destination, op.spelled())
+		case p != op.Destination, op.Kind == Add && op.rawDestination() != p.String():
+			return fmt.Errorf("%w: %s is spelled %q", ErrGuard, op.Destination, op.rawDestination())
 		case !Inside(p, allowed):
-			return fmt.Errorf("%w: %s is not strictly inside a permitted range", ErrGuard, op.spelled())
+			return fmt.Errorf("%w: %s is not strictly inside a permitted range", ErrGuard, op.rawDestination())
 		case seen[p]:
 			return fmt.Errorf("%w: two operations on %s", ErrGuard, p)
 		case op.Kind != Delete && !op.writable():

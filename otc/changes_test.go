@@ -8,7 +8,7 @@ import (
 
 func TestChangesInWords(t *testing.T) {
 	spelled := route("10.128.8.0/23")
-	spelled.Spelling = "10.128.8.9/23"
+	spelled.Raw = "10.128.8.9/23"
 	ch := slices.Concat(Ops(Add, route("10.128.4.0/23")), Ops(Modify, route("10.128.6.0/23")), Ops(Delete, spelled))
 	want := "add 10.128.4.0/23 → " + one + ", modify 10.128.6.0/23 → " + one + ", delete 10.128.8.9/23"
 	if got := ch.String(); got != want {
@@ -21,7 +21,7 @@ func TestChangesInWords(t *testing.T) {
 
 func TestRouteEqual(t *testing.T) {
 	a, b := route("10.128.4.0/23"), route("10.128.4.0/23")
-	b.Description, b.Spelling = "other", "10.128.4.1/23"
+	b.Description, b.Raw = "other", "10.128.4.1/23"
 	if !a.Equal(b) {
 		t.Error("description and spelling do not change where traffic goes")
 	}

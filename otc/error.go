@@ -16,18 +16,18 @@ import (
 // An Error is what the cloud answered instead of what was asked for, or the
 // failure to get any answer (Status 0, Err set).
 type Error struct {
-	Service    string        // "iam", "vpc" or "ecs"
-	Operation  string        // for example "get_route_table"
-	Status     int           // HTTP status; 0: no complete answer came, or not the API's
-	Code       string        // for example "VPC.2812"; "" if the body had none
-	Message    string        // the cloud's words, at most 300 bytes; "" at login
-	RequestID  string        // for the provider's support; may be ""
-	RetryAfter time.Duration // what the answer asked for, or until a login may be tried again; 0: nothing
-	Reaction   Reaction      // what may be done about it, by the policy table
-	Stale      bool          // the request did not fit what the table held; another read may cure it
-	Hint       string        // what a person can do; may be ""
-	NotSent    bool          // the service was never reached: no connection came about
-	Err        error         // why there is no answer of the API
+	Service         string        // "iam", "vpc" or "ecs"
+	Operation       string        // for example "get_route_table"
+	Status          int           // HTTP status; 0: no complete answer came, or not the API's
+	Code            string        // for example "VPC.2812"; "" if the body had none
+	Message         string        // the cloud's words, at most 300 bytes; "" at login
+	RequestID       string        // for the provider's support; may be ""
+	RetryAfter      time.Duration // what the answer asked for, or until a login may be tried again; 0: nothing
+	Reaction        Reaction      // what may be done about it, by the policy table
+	OutdatedRequest bool          // the request did not fit what the table held; another read may help
+	Hint            string        // what a person can do; may be ""
+	NotSent         bool          // the service was never reached: no connection came about
+	Err             error         // why there is no answer of the API
 }
 
 // Error names the operation, the cause and the hint, without the request id.

@@ -68,8 +68,8 @@ func FuzzDecodeRouteTable(f *testing.F) {
 			if r.Destination.IsValid() && r.Destination != r.Destination.Masked() {
 				t.Errorf("%v has host bits", r.Destination)
 			}
-			if r.Spelling != "" && ParseDestination(r.Spelling) != r.Destination {
-				t.Errorf("%q was read as %v", r.Spelling, r.Destination)
+			if r.Raw != "" && ParseDestination(r.Raw) != r.Destination {
+				t.Errorf("%q was read as %v", r.Raw, r.Destination)
 			}
 		}
 	})
@@ -205,8 +205,8 @@ func FuzzChanges(f *testing.F) {
 		if !added.Equal(ch[0].Route) || deleted.Destination != d {
 			t.Fatalf("got %s for %v", body, ch)
 		}
-		if added.Spelling != a.String() {
-			t.Errorf("%v is added as %q", a, added.Spelling)
+		if added.Raw != a.String() {
+			t.Errorf("%v is added as %q", a, added.Raw)
 		}
 		if utf8.ValidString(description) && added.Description != description {
 			t.Errorf("got description %q, want %q", added.Description, description)

@@ -34,11 +34,11 @@ func refused() map[string]Route {
 		"IPv4 in IPv6":                with("::ffff:10.128.4.0/119", nil),
 		"no destination":              with("10.128.4.0/23", func(r *Route) { r.Destination = netip.Prefix{} }),
 		"host bits":                   with("10.128.4.7/23", nil),
-		"spelled as another":          with("10.128.4.0/23", func(r *Route) { r.Spelling = "10.128.6.0/23" }),
-		"spelled as the default":      with("10.128.4.0/23", func(r *Route) { r.Spelling = "0.0.0.0/0" }),
-		"spelled longer":              with("10.128.4.0/23", func(r *Route) { r.Spelling = "10.128.4.0/24" }),
-		"no CIDR":                     with("10.128.4.0/23", func(r *Route) { r.Spelling = "pl-1" }),
-		"outside in its own spelling": with("10.20.0.0/24", func(r *Route) { r.Spelling = "10.20.0.0/24" }),
+		"spelled as another":          with("10.128.4.0/23", func(r *Route) { r.Raw = "10.128.6.0/23" }),
+		"spelled as the default":      with("10.128.4.0/23", func(r *Route) { r.Raw = "0.0.0.0/0" }),
+		"spelled longer":              with("10.128.4.0/23", func(r *Route) { r.Raw = "10.128.4.0/24" }),
+		"no CIDR":                     with("10.128.4.0/23", func(r *Route) { r.Raw = "pl-1" }),
+		"outside in its own spelling": with("10.20.0.0/24", func(r *Route) { r.Raw = "10.20.0.0/24" }),
 	}
 }
 
@@ -62,7 +62,7 @@ func TestR1NothingOutsideTheRangesLeaves(t *testing.T) {
 func TestR1AddsAreCanonical(t *testing.T) {
 	for _, spelling := range []string{"10.128.4.7/23", "10.128.4.1/23"} {
 		r := route("10.128.4.0/23")
-		r.Spelling = spelling
+		r.Raw = spelling
 		w := newWorld(t)
 		if err := w.put(Ops(Add, r)); !errors.Is(err, ErrGuard) {
 			t.Errorf("got %v, want a refusal", err)
@@ -135,9 +135,9 @@ func TestR2OnlyNamedRoutesChange(t *testing.T) {
 // R2: one operation per destination, in whatever spelling and list, and five in all.
 func TestR2FewOperationsOnePerDestination(t *testing.T) {
 	a, b := route("10.128.4.0/23"), route("10.128.4.0/23")
-	b.Spelling = "10.128.4.9/23"
+	b.Raw = "10.128.4.9/23"
 	six, long := route("fd01:0:0:4::/64"), route("fd01:0:0:4::/64")
-	long.Spelling = "fd01:0000:0000:0004:0000:0000:0000:0000/64"
+	long.Raw = "fd01:0000:0000:0004:0000:0000:0000:0000/64"
 	for name, ch := range map[string]Changes{
 		"add twice":                   Ops(Add, a, a),
 		"add and delete":              slices.Concat(Ops(Add, a), Ops(Delete, a)),

@@ -29,14 +29,14 @@ func (r Reaction) String() string {
 
 // A rule says how to react to one kind of answer. Empty fields match anything.
 type rule struct {
-	service   string
-	operation string
-	status    int
-	code      string // "VPC.2812"; the gateway's codes without their APIG or APIGW prefix: ".0308"
-	message   string // lower-case substring
-	reaction  Reaction
-	stale     bool // the request did not fit what the table held
-	hint      string
+	service         string
+	operation       string
+	status          int
+	code            string // "VPC.2812"; the gateway's codes without their APIG or APIGW prefix: ".0308"
+	message         string // lower-case substring
+	reaction        Reaction
+	outdatedRequest bool // the request did not fit what the table held
+	hint            string
 }
 
 const (
@@ -111,7 +111,7 @@ func policy() []rule {
 		// No code is documented for a full table, only this sentence.
 		{operation: opUpdateTable, status: 400, message: "quota exceeded", reaction: Quota, hint: hintFull},
 		{operation: opUpdateTable, status: 409, message: "quota exceeded", reaction: Quota, hint: hintFull},
-		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Rejected, stale: true, hint: hintWriter},
+		{operation: opUpdateTable, status: 400, code: "VPC.2812", reaction: Rejected, outdatedRequest: true, hint: hintWriter},
 		{operation: opUpdateTable, status: 409, reaction: Conflict, hint: hintWriter},
 		{operation: opUpdateTable, status: 400, code: "VPC.2809", reaction: Rejected, hint: "the cloud refuses this route: does it overlap a subnet of the VPC, or is it IPv6 where the table takes IPv4 only?"},
 		{status: 409, code: "VPC.0103", reaction: Transient}, // "busy, try it again later"
@@ -186,11 +186,11 @@ func gatewayCode(code string) string {
 	return "-"
 }
 
-// decide fills in Reaction, Stale and Hint.
+// decide fills in Reaction, OutdatedRequest and Hint.
 func (e *Error) decide() {
 	for _, r := range policy() {
 		if r.matches(e) {
-			e.Reaction, e.Stale, e.Hint = r.reaction, r.stale, r.hint
+			e.Reaction, e.OutdatedRequest, e.Hint = r.reaction, r.outdatedRequest, r.hint
 			break
 		}
 	}

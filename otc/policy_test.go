@@ -198,8 +198,8 @@ func (w *world) checkPolicy(a reply, code string) {
 	if _, refused := errors.AsType[*LoginRefusedError](err); refused != (a.want == LoginRefused) {
 		t.Errorf("got %T", err)
 	}
-	if want := a.op == otctest.OpTableUpdate && a.status == 400 && code == "VPC.2812"; e.Stale != want {
-		t.Errorf("got stale %v, want %v", e.Stale, want)
+	if want := a.op == otctest.OpTableUpdate && a.status == 400 && code == "VPC.2812"; e.OutdatedRequest != want {
+		t.Errorf("got outdated %v, want %v", e.OutdatedRequest, want)
 	}
 	if got, want := IsForbidden(err), a.status == http.StatusForbidden && a.op != otctest.OpLogin; got != want {
 		t.Errorf("IsForbidden is %v, want %v", got, want)

@@ -22,7 +22,7 @@ type Route struct {
 	Destination netip.Prefix // masked; the zero Prefix if the table's spelling is no CIDR
 	NextHop     string       // ECS id in lower case for type ecs; "" or "-" for local
 	Description string
-	Spelling    string // the destination as the table writes it; "" in a route not read from a table
+	Raw         string // the destination as the table writes it; "" in a route not read from a table
 }
 
 // Equal reports whether two routes send the same traffic to the same place.
@@ -31,13 +31,13 @@ func (r Route) Equal(o Route) bool {
 }
 
 // String returns "destination → next hop" for logs.
-func (r Route) String() string { return r.spelled() + " → " + r.NextHop }
+func (r Route) String() string { return r.rawDestination() + " → " + r.NextHop }
 
-// spelled is the destination as it goes to the cloud: canonical in what we add,
+// rawDestination is the destination as it goes to the cloud: canonical in what we add,
 // the table's own spelling of what is already there.
-func (r Route) spelled() string {
-	if r.Spelling != "" {
-		return r.Spelling
+func (r Route) rawDestination() string {
+	if r.Raw != "" {
+		return r.Raw
 	}
 	return r.Destination.String()
 }
@@ -75,8 +75,8 @@ type wireRoute struct {
 }
 
 func (w wireRoute) route() Route {
-	r := Route{Type: word(w.Type), NextHop: word(w.NextHop), Description: word(w.Description), Spelling: word(w.Destination)}
-	r.Destination = ParseDestination(r.Spelling)
+	r := Route{Type: word(w.Type), NextHop: word(w.NextHop), Description: word(w.Description), Raw: word(w.Destination)}
+	r.Destination = ParseDestination(r.Raw)
 	if r.Type == TypeECS {
 		r.NextHop = strings.ToLower(r.NextHop)
 	}

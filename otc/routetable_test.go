@@ -11,7 +11,7 @@ import (
 )
 
 func routeTo(kind, destination, nextHop, description, spelling string) Route {
-	r := Route{Type: kind, NextHop: nextHop, Description: description, Spelling: spelling}
+	r := Route{Type: kind, NextHop: nextHop, Description: description, Raw: spelling}
 	if destination != "" {
 		r.Destination = netip.MustParsePrefix(destination)
 	}
@@ -136,7 +136,7 @@ func TestIdsAreInLowerCase(t *testing.T) {
 // names only the destination.
 func TestChangesOnTheWire(t *testing.T) {
 	spelled := route("10.128.8.0/23")
-	spelled.Spelling = "10.128.8.9/23"
+	spelled.Raw = "10.128.8.9/23"
 	described := route("fd01:0:0:4::/64")
 	described.Description = `otc-route-manager "ü" & co`
 	for _, tt := range []struct {
@@ -195,7 +195,7 @@ func TestOwnSpellingOfTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := slices.DeleteFunc(table.Routes, func(r Route) bool { return r.Type != TypeECS })
-	if len(ours) != 2 || ours[0].Destination != add[0].Destination || ours[0].Spelling == ours[0].Destination.String() {
+	if len(ours) != 2 || ours[0].Destination != add[0].Destination || ours[0].Raw == ours[0].Destination.String() {
 		t.Fatalf("got %+v, want two routes in another spelling", ours)
 	}
 	ours[0].NextHop = two
