@@ -100,7 +100,7 @@ var installed = []mistake{
 	{"deploy NAMESPACE=elsewhere", "it is installed in namespace otc-route-manager", ""},
 	{"deploy IMAGE_NAME=no-image IMAGE_TAG=1 TIMEOUT=2s", "make docker-build docker-push", "make check"},
 	{"deploy IMAGE_NAME=no-image IMAGE_TAG=1 TIMEOUT=2s", "worker-1  no      no        pod Running, ErrImagePull", "a setting is wrong"},
-	{"deploy IMAGE_NAME=exit-2 IMAGE_TAG=1 TIMEOUT=2s", "a setting is wrong: make logs NODE=... names it", "rollout undo"},
+	{"deploy IMAGE_NAME=exit-2 IMAGE_TAG=1 TIMEOUT=2s", "exit code 2: a setting is missing or wrong", "rollout undo"},
 	{"restart TIMEOUT=2s", "ended with exit code 2", "rollout undo"},
 	{"check", "no pod runs in namespace otc-route-manager: make status shows why", "tried in"}, // their phase is Running all the same
 }

@@ -14,20 +14,27 @@ import (
 	"otc-route-manager/otc/otctest"
 )
 
-// TestPasswordRotated changes the password in the cloud and, later, in the Secret. In between the
-// program is refused, once. Then the same process logs in with the new one.
+// TestPasswordRotated starts the program before there is a Secret: it reports what it lacks, and
+// goes on when the Secret comes. Then the password changes in the cloud and, later, in the Secret. In
+// between the program is refused, once. Then the same process logs in with the new one.
 func TestPasswordRotated(t *testing.T) {
 	t.Parallel()
 	const fresh = "another-invented-password"
 	plane := startPlane(t, controlplane.Config{})
 	install(t, plane)
 	w := newWorker(t, plane, newCloud(t), 1, "10.128.2.0/23")
-	w.storePassword(otctest.Password)
-	w.mount(1)
 	files := filepath.Join(w.folder(), "secret")
 	w.launch(nil, binary, w.kubeconfig(plane.Address()), "OS_USERNAME_FILE="+filepath.Join(files, "OS_USERNAME"), "OS_PASSWORD_FILE="+filepath.Join(files, "OS_PASSWORD"))
 	t.Cleanup(w.end)
-	w.routed(10*time.Second, "10.128.2.0/23")
+	eventually(t, 10*time.Second, func(context.Context) error {
+		if !hasParts(w.Output(), "could not log in: iam login: OS_USERNAME_FILE: stat "+files+"…no such file…make create-secrets sets it (and 1 more)") {
+			return errors.New("it is not reported that the Secret is missing")
+		}
+		return nil
+	})
+	w.storePassword(otctest.Password)
+	w.mount(1)
+	w.routed(time.Minute, "10.128.2.0/23")
 
 	w.cloud.SetPassword(fresh)
 	w.cloud.RevokeTokens()
