@@ -183,7 +183,7 @@ func TestIDTokenNotThere(t *testing.T) {
 			w.rotate(tt.token)
 			err := w.read()
 			refused, ok := errors.AsType[*LoginRefusedError](err)
-			if !ok || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "the kubelet writes the file") || refused.Err.Status != 0 {
+			if !ok || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "the kubelet writes the ID token into its file") || refused.Err.Status != 0 {
 				t.Errorf("%s: got %v, want %q", tt.name, err, tt.says)
 			}
 			if w.client.CredentialsChanged() {

@@ -60,7 +60,7 @@ const (
 	hintWay       = "the API has not answered this, but a proxy or load balancer on the way: check HTTPS_PROXY and NO_PROXY, and the endpoint (OS_AUTH_URL, OTC_VPC_ENDPOINT, OTC_ECS_ENDPOINT)"
 	hintReach     = "check the way from here to the endpoint: DNS, proxy (HTTPS_PROXY, NO_PROXY), firewall"
 	hintSecret    = "is Secret otc-credentials there, and mounted? make setup stores it, or OS_IDENTITY_PROVIDER for a login without it"
-	hintIDToken   = "the kubelet writes the file and renews it: see the pod's volumes and Events"
+	hintIDToken   = "the kubelet writes the ID token into its file and renews it: see the pod's volumes and Events; make setup stores the rest"
 	hintClaims    = "IAM does not say which: the issuer is not the provider's URL, the audience not its client ID, the subject in no mapping rule, " +
 		"the signing keys not the cluster's (after a rotation enter them anew: kubectl get --raw /openid/v1/jwks), or a clock is wrong"
 )

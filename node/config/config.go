@@ -42,12 +42,12 @@ type Config struct {
 func Read(getenv func(string) string, names ...string) (Config, []string) {
 	r := reader{getenv: getenv, starts: len(names) == 0}
 	for _, s := range r.cfg.settings() {
-		if len(names) == 0 || slices.ContainsFunc(names, s.is) {
+		if len(names) == 0 || slices.ContainsFunc(names, s.matches) {
 			r.read(s)
 		}
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.is(name) }) {
+		if !slices.ContainsFunc(Settings(), func(s Setting) bool { return s.matches(name) }) {
 			r.problem(name + ": no such setting")
 		}
 	}

@@ -107,13 +107,13 @@ func (s Setting) inFile() bool {
 	return (strings.HasPrefix(s.Name, "OS_") || s.Name == "ROUTE_TABLE_ID") && !strings.HasSuffix(s.Name, "_FILE")
 }
 
-// is reports whether name means the setting: its own, or its object's.
-func (s Setting) is(name string) bool {
+// matches reports whether name means the setting: its own, or its object's.
+func (s Setting) matches(name string) bool {
 	return name == s.Name || s.Object != "" && strings.EqualFold(name, s.Object)
 }
 
-// setBy says who sets it.
-func (s Setting) setBy() string {
+// owner names the make target or file that sets it.
+func (s Setting) owner() string {
 	return map[string]string{
 		Secret: "; make create-secrets sets it", ConfigMap: "; make create-configmap sets it", DaemonSet: "; manifests.yaml sets it",
 	}[s.Object]

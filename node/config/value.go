@@ -72,7 +72,7 @@ func regular(path string) error {
 
 // problem says what is wrong with what is named, and what to do.
 func (s Setting) problem(name string, err error) error {
-	return fmt.Errorf("%s %w: want %s%s", name, err, s.Want, s.setBy())
+	return fmt.Errorf("%s %w: want %s%s", name, err, s.Want, s.owner())
 }
 
 // clean is the only place that says what a text means as a value, wherever it
@@ -122,28 +122,28 @@ func (r *reader) read(s Setting) {
 	noFile := errors.Is(err, fs.ErrNotExist)
 	absent := noFile || errors.Is(err, errMissing)
 	switch {
-	case s.password && r.given(identityProvider):
+	case s.password && r.isSet(identityProvider):
 		if !absent {
 			r.problem(errBoth(s.Name, identityProvider).Error())
 		}
 		return
 	case errors.Is(err, errMissing) && !s.Required:
 		v = s.Default
-	case absent && r.given(s.alternative), noFile && s.Object == Secret && r.starts: // each login reports it until it comes
+	case absent && r.isSet(s.alternative), noFile && s.Object == Secret && r.starts: // each login reports it until it comes
 		return
 	case err != nil:
 		r.problem(err.Error() + r.hint(s.Name))
 		return
 	}
 	if v != "" {
-		r.take(s, v)
+		r.store(s, v)
 	}
 }
 
-// take puts a value down where it belongs.
-func (r *reader) take(s Setting, v string) {
+// store puts a value down where it belongs.
+func (r *reader) store(s Setting, v string) {
 	if s.Private && strings.TrimSpace(v) != v {
-		r.cfg.Warnings = append(r.cfg.Warnings, s.Name+" begins or ends with a blank, which is sent as a part of it; if that is not meant, leave it out"+s.setBy())
+		r.cfg.Warnings = append(r.cfg.Warnings, s.Name+" begins or ends with a blank, which is sent as a part of it; if that is not meant, leave it out"+s.owner())
 	}
 	if s.shown {
 		r.cfg.Shown = append(r.cfg.Shown, status.Setting{Name: s.Name, Value: v})
@@ -173,8 +173,8 @@ func (r *reader) hint(name string) string {
 	return ""
 }
 
-// given reports whether the setting of that name has a value. "" has none.
-func (r *reader) given(name string) bool {
+// isSet reports whether the setting of that name has a value. "" has none.
+func (r *reader) isSet(name string) bool {
 	if name == "" {
 		return false
 	}
