@@ -83,7 +83,7 @@ func policy() []rule {
 		{operation: "login", status: 404, reaction: Permanent, hint: "check OS_AUTH_URL: this is not the IAM API"},
 		{operation: "login", status: 400, reaction: Permanent, hint: "check OS_DOMAIN_NAME, OS_PROJECT_NAME and OS_AUTH_URL"},
 
-		// Login by ID token. It has nobody to lock, so whatever was refused is tried again soon.
+		// Login by ID token. No user can be locked, so every refusal is tried again soon.
 		{operation: opIDTokenLogin, status: 400, reaction: LoginRefused, hint: "check OS_IDENTITY_PROVIDER and OS_PROJECT_ID or OS_PROJECT_NAME"},
 		{operation: opIDTokenLogin, status: 401, reaction: LoginRefused, hint: hintClaims},
 		{operation: opIDTokenLogin, status: 403, reaction: LoginRefused, hint: "give the user group of the mapping rule a role in the project (OS_PROJECT_ID or OS_PROJECT_NAME)"},

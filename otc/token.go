@@ -211,8 +211,8 @@ func (a *authenticator) remember(c Credentials, err error) error {
 }
 
 // pause returns how long refused credentials are not sent again. A password waits until
-// IAM has forgotten the failure; an ID token has nobody to lock, so what is corrected in
-// IAM is found soon.
+// IAM has forgotten the failure. An ID token has no user that could be locked: it is
+// tried again soon, so that a correction in IAM is found.
 func (a *authenticator) pause(c Credentials) time.Duration {
 	if c.IdentityProvider == "" {
 		return loginPause + rand.N(loginPause/5)

@@ -88,7 +88,7 @@ func (c *Config) account(v string) error {
 
 func (c *Config) secret(v string) error { c.login.Secret = otc.NewSecret(v); return nil }
 
-// tokenFile takes the path; whoever writes the file may come later.
+// tokenFile takes the path. The file may be written later.
 func (c *Config) tokenFile(path string) error {
 	c.idTokenFile = path
 	if err := regular(path); !errors.Is(err, fs.ErrNotExist) {
