@@ -44,8 +44,8 @@ type step struct {
 }
 
 // An attempt decides the steps of one pass over one table. It does no I/O. The first step is a
-// read, and so is the one after each PUT, whatever that was answered: nothing is assumed and
-// nothing is sent again unseen (R6).
+// read, and so is the one after each PUT, even after a failed one: nothing is assumed, and nothing is
+// sent again unseen (R6).
 type attempt struct {
 	write      bool                  // changes are sent; else the first read is the last step
 	limit      int                   // operations per PUT; 0: otc.MaxOps

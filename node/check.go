@@ -214,7 +214,7 @@ func (c *Checker) locate(ctx context.Context) {
 	c.to.server = server
 	c.ok("instance: %s (%s) with %s", server.ID, server.Name, join(server.Fixed))
 	if _, err := c.Cloud.Server(ctx, server.ID); otc.IsForbidden(err) { // the list found it
-		c.info("instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans")
+		c.info("instance: without ecs:cloudServers:showServer an instance that is gone cannot be recognized: its routes are never orphans")
 	}
 }
 

@@ -206,7 +206,7 @@ func accessCases() []checkCase {
 		{"no table get", denied(otctest.DenyPolicy, "vpc:routeTables:get"), "route default subnet change proof",
 			`❌ route table TABLE: vpc get route table: HTTP 403 VPC.2201 "Policy doesn't allow vpc:routeTables:get to be performed.": grant vpc:routeTables:get` + grant},
 		{"no server get: the list will do", denied(otctest.DenyPolicy, "ecs:cloudServers:showServer"), "",
-			"ℹ️ instance: without ecs:cloudServers:showServer nobody can tell that an instance is gone: its routes are never orphans"},
+			"ℹ️ instance: without ecs:cloudServers:showServer an instance that is gone cannot be recognized: its routes are never orphans"},
 		{"no quotas", denied(otctest.DenyPolicy, "vpc:quotas:list"), "route",
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 0 of 200 routes used (limit assumed)`},
 		{"no ports", denied(otctest.DenyPolicy, "vpc:ports:get"), "subnet source/destination", noPorts},

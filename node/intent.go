@@ -46,7 +46,8 @@ type notice struct {
 	pass     string // how it counts; "": not at all
 	outside  string // subnets that are not routed beside some that are
 
-	lacksFamily bool // all subnets of an address family are outside
+	lacksFamily bool   // all subnets of an address family are outside
+	networks    string // user-defined ones that are not routed although they lie inside
 }
 
 // routes reports whether there is anything to bring into the tables.
@@ -79,6 +80,7 @@ func (in intent) next(f *Facts, cfg *Config) (intent, notice) {
 	n := notice{outside: join(outside), lacksFamily: slices.ContainsFunc(outside, func(p netip.Prefix) bool {
 		return !slices.ContainsFunc(inside, func(o netip.Prefix) bool { return o.Addr().Is4() == p.Addr().Is4() })
 	})}
+	n.networks = otherNetworks(f.Annotation, cfg.Ranges)
 	if in.phase != routed {
 		n.severity, n.text = info, "node "+cfg.NodeName+" has the pod subnets "+join(inside)
 	}

@@ -5,7 +5,7 @@
 //
 // A Node event becomes an [intent]; with the Node's ECS instance that is a [target] for the [table]
 // workers, one per route table. Each brings its table in line by the steps of an [attempt]. How the
-// Node stands is computed from what they have seen whenever somebody asks.
+// Node stands is computed from what they have seen, at each request for the status.
 package node
 
 import (
@@ -111,6 +111,9 @@ func (r *Reconciler) recordIntent(before, after intent, n notice) {
 		}
 		r.rec.state("skipped", severity, subnetSkipped, "skipping route "+n.outside+", not cluster traffic"+hint)
 	}
+	if n.networks != "" {
+		r.rec.state("networks", info, "", "networks inside CLUSTER_CIDR that are not routed, since only the default network is: "+n.networks)
+	}
 	if n.text != "" {
 		r.rec.record("node", cmp.Or(n.key, n.text), n.severity, n.event, n.text)
 	}
@@ -170,7 +173,7 @@ func (r *Reconciler) flapDelay(before, wanted []netip.Prefix, now time.Time) tim
 	return 0
 }
 
-// setTargets tells the tables what to bring about; nothing for as long as the targets are held back or
+// setTargets gives the tables their targets: nothing for as long as the targets are held back or
 // the instance is not known.
 func (r *Reconciler) setTargets(now time.Time) {
 	to := target{epoch: r.epoch, since: r.since}

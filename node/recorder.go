@@ -29,7 +29,7 @@ type severity int
 const (
 	success severity = iota
 	info
-	warning // a state that lasts until somebody does something; recorded once
+	warning // a state that a person has to end; recorded once
 	failing // recorded again while it lasts
 )
 
@@ -184,7 +184,7 @@ func (t topic) with(key string, s severity, now time.Time) topic {
 	return topic{key, s == failing, tallies}
 }
 
-// clear makes the next state of a topic new, whatever it is.
+// clear makes the next state of a topic new, even if it is the last one again.
 func (r *Recorder) clear(about string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -83,7 +83,7 @@ func backoff(err error, failures int) time.Duration {
 	return wait
 }
 
-// isHopeless reports whether the same attempt fails until somebody changes something.
+// isHopeless reports whether the same attempt fails until a person changes something.
 func isHopeless(err error) bool {
 	if errors.Is(err, errNoInstance) || errors.Is(err, errOtherVPC) {
 		return true

@@ -114,7 +114,7 @@ func (s *tableState) seen(routes []otc.Route) map[netip.Prefix]bool {
 }
 
 // A condition says how a route table stands. It is computed from the [tableState] whenever
-// somebody asks.
+// it is asked for.
 //
 //	condition   when                                                  ready      in sync  pass     next read
 //	pending     no target, not read for it, or written and not read   no         0        -        now

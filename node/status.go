@@ -14,7 +14,7 @@ const waitingForAPI = "waiting for the Kubernetes API"
 
 // What a person can do about conditions that do not cure themselves.
 const (
-	hintConflict = "find out who wrote that route (Cloud Trace Service tells) and delete it in the OTC console, or correct CLUSTER_CIDR"
+	hintConflict = "find out who wrote that route (see Cloud Trace Service) and delete it in the OTC console, or correct CLUSTER_CIDR"
 	hintDrift    = "find out who changed the table; to put the routes back once, delete this pod, for good, set DRIFT_REPAIR to true"
 	hintShadow   = "remove the more specific route, or the VPC subnet that overlaps the pod subnet, in the OTC console: this program touches neither"
 )
@@ -120,7 +120,7 @@ func (s *schedule) failure() string {
 }
 
 // refusal returns the error by which IAM refused the password that the next pass waits for; "" if none
-// does. An ID token locks nobody.
+// does. A refused ID token locks no user.
 func (s *schedule) refusal() string {
 	if e, ok := errors.AsType[*otc.LoginRefusedError](s.err); ok && e.Err.Operation == "login" && e.Err.Status != 0 {
 		return e.Error()

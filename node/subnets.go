@@ -5,8 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
+
+	"otc-route-manager/otc"
 )
 
 // SubnetsAnnotation is where OVN-Kubernetes writes a Node's pod subnets.
@@ -21,7 +25,7 @@ const defaultNetwork = "default"
 const maxSubnets = 32
 
 // What an annotation may be instead of a list of subnets. The first two are
-// normal while a Node starts, the others are somebody's mistake.
+// normal while a Node starts, the others are mistakes.
 var (
 	errNotSet    = errors.New("annotation " + SubnetsAnnotation + " is not there yet")
 	errNoDefault = errors.New("annotation " + SubnetsAnnotation + " has no \"default\" network yet")
@@ -66,6 +70,23 @@ func ParseSubnets(value string) ([]netip.Prefix, error) {
 	return slices.Compact(subnets), nil
 }
 
+// otherNetworks names the user-defined networks of the annotation that have subnets inside the ranges, for
+// example "blue 10.130.0.0/24": they are not routed, which an operator who advertises them may not expect.
+func otherNetworks(value string, ranges []netip.Prefix) string {
+	var networks map[string]json.RawMessage
+	_ = json.Unmarshal([]byte(value), &networks) // the default network could be read
+	var found []string
+	for _, name := range slices.Sorted(maps.Keys(networks)) {
+		cidrs, _ := stringOrList(networks[name])
+		for _, cidr := range cidrs[:min(len(cidrs), maxSubnets)] {
+			if p := otc.ParseDestination(cidr); name != defaultNetwork && otc.Inside(p, ranges) {
+				found = append(found, clip(name)+" "+p.String())
+			}
+		}
+	}
+	return strings.Join(found, ", ")
+}
+
 // stringOrList decodes a JSON string, a list of strings or null.
 func stringOrList(raw json.RawMessage) ([]string, error) {
 	if bytes.HasPrefix(raw, []byte(`"`)) {
@@ -87,7 +108,7 @@ func stringOrList(raw json.RawMessage) ([]string, error) {
 	return out, nil
 }
 
-// clip shortens what strangers wrote for an error message.
+// clip shortens foreign text for an error message.
 func clip(s string) string {
 	if len(s) > 120 {
 		return s[:117] + "..."

@@ -39,8 +39,8 @@ func (t *table) state() tableState {
 	return t.tableState
 }
 
-// setTarget gives the worker something else to bring about. The same target costs no call, whatever else
-// happened to the Node (R8). No target suspends the worker, which forgets nothing.
+// setTarget gives the worker something else to bring about. The same target costs no call, even if
+// something else about the Node has changed (R8). No target suspends the worker, which forgets nothing.
 func (t *table) setTarget(to target, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

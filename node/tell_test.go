@@ -68,6 +68,21 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// A whole address family without routes is a warning, and a user-defined network inside CLUSTER_CIDR is named;
+// both once.
+func TestNotRouted(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.agent(1)
+		a.facts.Annotation = `{"default":["10.128.2.0/23","fd01:0:0:7::/64"],"blue":"10.130.0.0/24","red":["10.150.0.0/24","192.168.0.0/24"],"odd":7}`
+		a.boot()
+		w.pass(time.Hour)
+		a.wantState(true, true)
+		a.wantTold(1, "warning skipping route fd01:0:0:7::/64, not cluster traffic (CLUSTER_CIDR 10.128.0.0/14 leaves an address family of the pods without routes)")
+		a.wantEvents(1, "Warning SubnetSkipped skipping route fd01:0:0:7::/64")
+		a.wantTold(1, "info networks inside CLUSTER_CIDR that are not routed, since only the default network is: blue 10.130.0.0/24")
+	})
+}
+
 // What strangers write into the annotation is told at most three times in half an
 // hour, in short, and costs no call.
 func TestGarbage(t *testing.T) {
