@@ -109,7 +109,7 @@ func BenchmarkReconcile(b *testing.B) {
 	go r.Run(b.Context())
 	facts := [2]Facts{}
 	for i := range facts {
-		facts[i] = Facts{Name: "worker-1", UID: "u", Worker: true, Annotated: true, Annotation: annotation(subnetOf(1 + i).String()),
+		facts[i] = Facts{UID: "u", Worker: true, Annotated: true, Annotation: annotation(subnetOf(1 + i).String()),
 			ProviderID: "openstack:///" + ecsID(1), Addresses: []netip.Addr{addrOf(1)}}
 	}
 	b.ReportAllocs()

@@ -20,7 +20,6 @@ const (
 
 // Facts is all that is read of a Node object.
 type Facts struct {
-	Name       string
 	UID        string
 	Worker     bool
 	Annotated  bool   // whether the annotation is there
@@ -33,7 +32,6 @@ type Facts struct {
 // factsOf reads a Node.
 func factsOf(n *corev1.Node) Facts {
 	f := Facts{
-		Name:       n.Name,
 		UID:        string(n.UID),
 		Worker:     isWorker(n.Labels),
 		ProviderID: n.Spec.ProviderID,

@@ -19,7 +19,7 @@ func TestFactsOf(t *testing.T) {
 		},
 	}
 	got := fmt.Sprintf("%+v", factsOf(n))
-	want := "{Name:worker-1 UID:uid-1 Worker:true Annotated:true Annotation:x ProviderID:openstack:///" + ecsID(1) + " SystemUUID:S Addresses:[10.20.0.11 fd00::b]}"
+	want := "{UID:uid-1 Worker:true Annotated:true Annotation:x ProviderID:openstack:///" + ecsID(1) + " SystemUUID:S Addresses:[10.20.0.11 fd00::b]}"
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

@@ -140,7 +140,7 @@ func TestR8WhileNotFound(t *testing.T) {
 		w.wantCalls("")
 		a.see(func(f *Facts) { f.Addresses = []netip.Addr{netip.MustParseAddr("10.20.0.77")} })
 		w.wantCalls("login server:404 servers")
-		a.see(func(f *Facts) { f.Name = a.name }) // nothing new
+		a.see() // nothing new
 		w.wantCalls("")
 		a.see(func(f *Facts) { f.ProviderID = "openstack:///" + gone })
 		w.wantCalls("server:404 server:404 servers")

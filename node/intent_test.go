@@ -17,7 +17,7 @@ func nodeNamed(s string) *Facts {
 	if s == "gone" {
 		return nil
 	}
-	f := Facts{Name: "worker-1", UID: "uid-1", Worker: true, Annotated: true}
+	f := Facts{UID: "uid-1", Worker: true, Annotated: true}
 	var subnets []string
 	for word := range strings.FieldsSeq(s) {
 		switch word {

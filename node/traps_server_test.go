@@ -126,7 +126,7 @@ func (w *world) wantChecked(a *agent, want string) {
 	w.t.Helper()
 	f := a.facts
 	read := func(context.Context, string) (*corev1.Node, error) {
-		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.Name, Annotations: map[string]string{SubnetsAnnotation: f.Annotation}},
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: a.name, Annotations: map[string]string{SubnetsAnnotation: f.Annotation}},
 			Spec: corev1.NodeSpec{ProviderID: f.ProviderID}}
 		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: f.Addresses[0].String()}}
 		return n, nil

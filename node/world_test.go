@@ -111,7 +111,7 @@ func (w *world) agent(n int, options ...func(*Config)) *agent {
 	}
 	a.password.Store(otctest.Password)
 	a.ids = []string{a.id}
-	a.facts = Facts{Name: a.name, UID: fmt.Sprintf("uid-%d", n), Worker: true, Annotated: true, Annotation: annotation(subnetOf(n).String()),
+	a.facts = Facts{UID: fmt.Sprintf("uid-%d", n), Worker: true, Annotated: true, Annotation: annotation(subnetOf(n).String()),
 		ProviderID: "openstack:///" + a.id, SystemUUID: a.id, Addresses: []netip.Addr{addrOf(n)}}
 	w.AddServer(otctest.Instance{ID: a.id, Name: a.name, Fixed: []string{addrOf(n).String()}})
 	w.agents = append(w.agents, a)
