@@ -11,25 +11,37 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"otc-route-manager/otc"
 	"otc-route-manager/otc/otctest"
 )
 
-// A guard is the wire of a world. It lets everything through and fails the test
-// when a process sends what the rules R1, R2, R3 and R6 forbid, judged by what
-// that process had read: the cloud may have changed since.
+// oldestRead is how old a read may be when the PUT that rests on it is sent: executed
+// 60 s later, that still comes before whoever has the route since reads it after 75 s.
+const oldestRead = 10 * time.Second
+
+// A guard is the wire of a world. It lets everything through and reports when a process
+// sends what the rules R1, R2, R3, R6 and R11 forbid, judged without the program's own
+// code by what that process had read: the cloud may have changed since.
 type guard struct {
-	w *world
+	w      *world
+	report func(format string, args ...any)
 
 	mu     sync.Mutex
 	seen   map[string]*sight // by process and route table
+	living map[string]bool   // the servers that exist
 	tokens []string
+}
+
+func newGuard(w *world, report func(format string, args ...any)) *guard {
+	return &guard{w: w, report: report, seen: map[string]*sight{}, living: map[string]bool{}}
 }
 
 // A sight is a route table as a process last read it, and what it sent since.
 type sight struct {
 	routes []otc.Route
+	asked  time.Time
 	body   string // of the last PUT since the read; "" if there was none
 	status int    // what it was answered; 0: nothing
 }
@@ -52,12 +64,13 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		put, r.Body = string(body), io.NopCloser(bytes.NewReader(body))
 		g.judge(r.UserAgent(), key, put)
 	}
+	asked := time.Now()
 	resp, err := g.w.Server.RoundTrip(r)
 	switch {
 	case put != "":
 		g.answered(key, resp)
 	case err == nil && isTable && resp.StatusCode == http.StatusOK:
-		resp.Body = &tee{ReadCloser: resp.Body, done: func(b []byte) { g.read(key, b) }}
+		resp.Body = &tee{ReadCloser: resp.Body, done: func(b []byte) { g.read(key, asked, b) }}
 	case err == nil && resp.Header.Get("X-Subject-Token") != "":
 		g.mu.Lock()
 		g.tokens = append(g.tokens, resp.Header.Get("X-Subject-Token"))
@@ -66,7 +79,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-func (g *guard) read(key string, body []byte) {
+func (g *guard) read(key string, asked time.Time, body []byte) {
 	var answer struct {
 		RouteTable struct{ Routes []otctest.Route }
 	}
@@ -79,7 +92,7 @@ func (g *guard) read(key string, body []byte) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.seen[key] = &sight{routes: routes}
+	g.seen[key] = &sight{routes: routes, asked: asked}
 }
 
 func (g *guard) answered(key string, resp *http.Response) {
@@ -94,31 +107,31 @@ func (g *guard) answered(key string, resp *http.Response) {
 func (g *guard) judge(name, key, body string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	a := g.w.named(name)
 	s := g.seen[key]
 	if s == nil {
-		g.w.t.Errorf("R6: %s sent a PUT before it had read the table: %s", name, body)
+		g.report("R6: %s sent a PUT before it had read the table: %s", name, body)
 		return
 	}
 	refused := []int{http.StatusTooManyRequests, http.StatusAccepted, http.StatusUnauthorized, http.StatusForbidden}
-	if s.body == body && !slices.Contains(refused, s.status) {
-		g.w.t.Errorf("R6: %s sent the same PUT again without a look at the table: %s", name, body)
+	if s.body != "" && (s.body != body || !slices.Contains(refused, s.status)) {
+		g.report("R6: %s sent a PUT after one answered %d, without a read in between: %s", name, s.status, body)
 	}
-	if s.body != "" && s.body != body && s.status != http.StatusOK {
-		g.w.t.Errorf("R6: %s sent another PUT after one answered %d without a look at the table", name, s.status)
+	if age := time.Since(s.asked); age > oldestRead {
+		g.report("R6: %s sent a PUT %v after its read: %s", name, age, body)
 	}
 	s.body, s.status = body, 0
-	for _, fault := range faults(a, s.routes, body) {
-		g.w.t.Errorf("%s by %s: %s", fault, name, body)
+	for _, fault := range g.faults(g.w.named(name), s.routes, body) {
+		g.report("%s by %s: %s", fault, name, body)
 	}
 }
 
 // faults returns what is wrong with a PUT of a, which read these routes.
-func faults(a *agent, routes []otc.Route, body string) (out []string) {
+func (g *guard) faults(a *agent, routes []otc.Route, body string) (out []string) {
 	var o order
 	if err := json.Unmarshal([]byte(body), &o); err != nil {
 		return []string{err.Error()}
 	}
+	fault := func(rule string, r any) { out = append(out, fmt.Sprintf("%s %+v", rule, r)) }
 	at := func(r otctest.Route) otc.Route {
 		for _, there := range routes {
 			if there.Raw == r.Destination {
@@ -127,48 +140,68 @@ func faults(a *agent, routes []otc.Route, body string) (out []string) {
 		}
 		return otc.Route{}
 	}
-	named := map[netip.Prefix]bool{}
-	routesOf := o.RouteTable.Routes
-	for _, r := range slices.Concat(routesOf.Add, routesOf.Mod, routesOf.Del) {
+	named, ops := map[netip.Prefix]bool{}, o.RouteTable.Routes
+	for _, r := range slices.Concat(ops.Add, ops.Mod, ops.Del) {
 		p := otc.ParseDestination(r.Destination)
-		if !otc.Inside(p, a.cfg.Ranges) || p.Bits() == 0 {
-			out = append(out, "R1: destination outside CLUSTER_CIDR: "+r.Destination)
+		if !slices.ContainsFunc(a.cfg.Ranges, func(c netip.Prefix) bool { return c.Bits() < p.Bits() && c.Contains(p.Addr()) }) {
+			fault("R1: destination outside CLUSTER_CIDR", r)
 		}
 		if named[p] {
-			out = append(out, "R2: two operations on "+r.Destination)
+			fault("R2: two operations on", r)
 		}
 		named[p] = true
 	}
-	for _, r := range slices.Concat(routesOf.Add, routesOf.Mod) {
-		if r.Type != "ecs" || !slices.Contains(a.ids, r.NextHop) || !strings.HasPrefix(r.Description, Mark) || !strings.Contains(r.Description, a.name) {
-			out = append(out, fmt.Sprintf("R3: wrote %+v", r))
+	if len(named) > 5 {
+		fault("R2: operations", len(named))
+	}
+	for _, r := range slices.Concat(ops.Add, ops.Mod) {
+		if r.Type != "ecs" || !slices.Contains(a.ids, r.NextHop) || r.Description != "otc-route-manager: "+a.name || !a.given[otc.ParseDestination(r.Destination)] {
+			fault("R3: wrote", r)
 		}
 	}
-	for _, r := range routesOf.Add {
-		if p := otc.ParseDestination(r.Destination); p.String() != r.Destination {
-			out = append(out, "R1: added "+r.Destination+" in another spelling")
+	for _, r := range ops.Add {
+		if otc.ParseDestination(r.Destination).String() != r.Destination {
+			fault("R1: added in another spelling", r)
 		}
 	}
-	for _, r := range routesOf.Mod {
+	for _, r := range ops.Mod {
 		if there := at(r); there.Type != "ecs" {
-			out = append(out, fmt.Sprintf("R3: modified %+v", there))
+			fault("R3: modified", there)
 		}
 	}
-	for _, r := range routesOf.Del {
+	for _, r := range ops.Del {
 		there := at(r)
-		if a.cfg.OrphanCleanup && there.Type == "ecs" && strings.HasPrefix(there.Description, Mark) && a.w.isDead(there.NextHop) {
-			continue
-		}
-		if there.Type != "ecs" || !slices.Contains(a.ids, there.NextHop) || !strings.HasPrefix(there.Description, Mark) && !a.given[there.Destination] {
-			out = append(out, fmt.Sprintf("R3: deleted %+v", there))
+		isMarked := strings.HasPrefix(there.Description, "otc-route-manager")
+		isOwn := slices.Contains(a.ids, there.NextHop) && (isMarked || a.given[there.Destination])
+		if there.Type != "ecs" || !isOwn && !(isMarked && a.cfg.OrphanCleanup && g.isOrphan(there)) {
+			fault("R3, R11: deleted", there)
 		}
 	}
 	return out
 }
 
-// isDead reports whether no worker is that instance any more.
-func (w *world) isDead(id string) bool {
-	return w.dead[id] || !slices.ContainsFunc(w.agents, func(a *agent) bool { return a.id == id })
+// isOrphan reports whether neither the instance of a marked route nor its Node exists. Who
+// looks for the Node may do so a while before the PUT.
+func (g *guard) isOrphan(r otc.Route) bool {
+	_, name, _ := strings.Cut(r.Description, ": ")
+	return !g.living[r.NextHop] && !slices.ContainsFunc(g.w.agents, func(a *agent) bool { return a.name == name && a.kube.isThereFor(time.Minute) })
+}
+
+// AddServer adds a server, as DeleteServer deletes one.
+func (w *world) AddServer(i otctest.Instance) {
+	w.guard.exists(i.ID, true)
+	w.Server.AddServer(i)
+}
+
+func (w *world) DeleteServer(id string) {
+	w.Server.DeleteServer(id)
+	w.guard.exists(id, false)
+}
+
+func (g *guard) exists(id string, yes bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.living[id] = yes
 }
 
 // give notes what a process was told to route.

@@ -16,10 +16,6 @@ import (
 // one of its routes: a late PUT comes within 60 s, the last read after 75 s.
 const longestLie = 90 * time.Second
 
-// oldestRead is how old a read may be when the PUT that rests on it is sent: executed
-// 60 s later, that still comes before whoever has the route since reads it after 75 s.
-const oldestRead = 12 * time.Second
-
 // late has the next PUT of a worker executed so long after it was sent. Its client
 // hears nothing and gives up.
 func (w *world) late(a *agent, d time.Duration) {
@@ -35,6 +31,12 @@ func (w *world) blind(a *agent, d time.Duration) {
 	w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: -1, Status: http.StatusServiceUnavailable, Match: func(r otctest.Request) bool {
 		return r.Header.Get("User-Agent") == a.name && time.Now().Before(until)
 	}})
+}
+
+// slow has so many reads of tables by a worker answered late, with what the table held
+// when it was asked.
+func (w *world) slow(a *agent, reads int, delay time.Duration) {
+	w.Fail(otctest.Fault{Op: otctest.OpTableGet, Times: reads, Delay: delay, Applied: true, Match: func(r otctest.Request) bool { return r.Header.Get("User-Agent") == a.name }})
 }
 
 // lies reports whether a process that runs says that it is in sync although a table
@@ -194,13 +196,7 @@ func lateStories() []lateStory {
 			w.DeleteRoute(mainTable, "10.128.14.0/23")
 		}, []string{home, neighbor, shared + " → worker-2 *"}},
 		{"taken over late from the instance that has confirmed it meanwhile", func(w *world, a, b *agent) {
-			w.PutRoute(mainTable, marked1(shared, otherID))
-			w.live(2 * time.Minute)
-			w.late(a, 40*time.Second)
-			a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23", shared) })
-			w.pass(time.Second)
-			a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23") })
-			b.move("10.128.4.0/23", shared)
+			w.takenOverLate(a, b)
 			w.live(90 * time.Second)
 			w.wantRoutes(home, neighbor, shared+" → worker-2 *", "nat 0.0.0.0/0 → "+natID)
 		}, []string{home, neighbor, shared + " → worker-2 *"}},
@@ -225,6 +221,18 @@ func (w *world) waits(a, b *agent, others ...string) {
 	w.pass(time.Second)
 	b.move("10.128.4.0/23", shared)
 	w.live(5 * time.Minute)
+}
+
+// takenOverLate is worker-1 taking a subnet over by a PUT that is executed 40 seconds
+// late; worker-2 gets it a second after worker-1 was told.
+func (w *world) takenOverLate(a, b *agent) {
+	w.PutRoute(mainTable, marked1(shared, otherID))
+	w.live(2 * time.Minute)
+	w.late(a, 40*time.Second)
+	a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23", shared) })
+	w.pass(time.Second)
+	a.show(func(f *Facts) { f.Annotation = annotation("10.128.2.0/23") })
+	b.move("10.128.4.0/23", shared)
 }
 
 // handedOver is worker-1 giving up a subnet that worker-2 gets in the same instant;

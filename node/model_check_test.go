@@ -37,8 +37,7 @@ func (m *model) check() {
 		for at := range w.kept {
 			p := netip.MustParsePrefix(at.destination)
 			elsewhere := slices.ContainsFunc(m.workers, func(o *actor) bool { return o != w && slices.Contains(o.has, p) })
-			reported := strings.Contains(w.Status().Line(), at.destination+" is missing") // a late write took it: nothing is added now
-			if r, ok := m.at(at.table, p); !w.usable && !elsewhere && !reported && (!ok || r.NextHop != w.id) {
+			if r, ok := m.at(at.table, p); !w.usable && !elsewhere && (!ok || r.NextHop != w.id) {
 				m.problem("R4: %s lost %v because of its annotation", w.name, at)
 			}
 		}

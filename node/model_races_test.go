@@ -46,6 +46,9 @@ func (m *model) handOver(w *actor, n int) {
 	if n%4 > 0 {
 		m.postpone(w, n/4)
 	}
+	if n%3 == 0 && m.tardy {
+		m.slow(w.agent, 1, []time.Duration{9 * time.Second, 18 * time.Second}[n/4%2])
+	}
 	m.take(w, rest...)
 	m.take(o, append(slices.Clone(o.has), p)...)
 	for i := range 2 {
@@ -61,8 +64,32 @@ func (m *model) handOver(w *actor, n int) {
 		m.take(o, append(slices.Clone(o.has), m.other(o)...)...)
 		m.tell(o)
 	case 3:
-		m.blind(o.agent, 4*time.Minute)
+		m.blind(o.agent, []time.Duration{4 * time.Minute, 45 * time.Second}[n/2048%2])
+		m.slow(o.agent, 3, 18*time.Second)
 	}
+}
+
+// borrow gives two workers, one after the other, a subnet that a machine has left a route
+// for. The take-over by the first may come when the second has confirmed its own.
+func (m *model) borrow(w *actor, n int) {
+	o := m.workers[(slices.Index(m.workers, w)+1)%m.nodes]
+	if o == w || !w.there || !w.usable || !o.there || !o.usable || len(w.has) == 0 || len(o.has) > 3 {
+		return
+	}
+	before, borrowed := w.has, m.other(w)[0]
+	for _, table := range m.tables {
+		if _, there := m.at(table, borrowed); !there {
+			m.PutRoute(table, marked9(borrowed.String(), gone))
+		}
+	}
+	m.postpone(w, n)
+	m.take(w, append(slices.Clone(before), borrowed)...)
+	m.tell(w)
+	m.pass([]time.Duration{time.Second, 3 * time.Second}[n/64%2])
+	m.take(w, before...)
+	m.take(o, append(slices.Clone(o.has), borrowed)...)
+	m.tell(w)
+	m.tell(o)
 }
 
 // madeAnew deletes the Node and creates it, with a new UID or the old one, with its

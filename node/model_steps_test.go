@@ -36,6 +36,7 @@ func steps() map[string]func(m *model, w *actor, n int) {
 		"late":      (*model).lateAnswer,
 		"blind":     func(m *model, w *actor, n int) { m.blind(w.agent, time.Duration(1+n%4)*time.Minute) },
 		"hand over": (*model).handOver,
+		"borrow":    (*model).borrow,
 		"made anew": (*model).madeAnew,
 		"killed":    (*model).killed,
 		"amnesia":   (*model).amnesia,
@@ -46,14 +47,14 @@ func steps() map[string]func(m *model, w *actor, n int) {
 // weighted returns the names of steps, the frequent ones more than once.
 func weighted() []string {
 	all := slices.Sorted(maps.Keys(steps()))
-	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node", "late", "hand over", "hand over", "made anew", "killed")
+	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node", "late", "borrow", "hand over", "hand over", "hand over", "hand over", "made anew", "killed")
 }
 
 // maxStale is the longest time that a read is stale for. With late PUTs it is
-// shorter: a stale read after 75 s would not show one of 60 s.
+// shorter: a stale read after 75 s would not show one of 60 s behind a read of 10 s.
 func (m *model) maxStale() time.Duration {
 	if m.tardy {
-		return 12 * time.Second
+		return 4 * time.Second
 	}
 	return 30 * time.Second
 }
@@ -72,11 +73,6 @@ func (m *model) forget(w *actor, but ...netip.Prefix) {
 // take gives the Node subnets.
 func (m *model) take(w *actor, subnets ...netip.Prefix) {
 	w.has = subnets
-	m.mu.Lock()
-	for _, p := range subnets {
-		w.ever[p] = true
-	}
-	m.mu.Unlock()
 	w.facts.Annotated, w.facts.Annotation, w.usable = true, annotation(strings.Split(join(subnets), ", ")...), true
 }
 
@@ -109,8 +105,8 @@ func (m *model) wish(w *actor, wants []netip.Prefix) {
 	w.wants = wants
 }
 
-// keep notes which routes a bad annotation must not move. What a late PUT takes is put
-// back only by a process that has seen it and goes on looking.
+// keep notes which routes a bad annotation must not move. What a late PUT takes
+// meanwhile is not put back.
 func (m *model) keep(w *actor) {
 	w.kept = map[place]bool{}
 	m.mu.Lock()
@@ -118,8 +114,7 @@ func (m *model) keep(w *actor) {
 	for _, p := range w.wants {
 		for _, table := range m.tables {
 			at := place{table, p.String()}
-			looks := !w.skipped && !w.confirmed[table].IsZero()
-			if r, ok := m.at(table, p); ok && r.NextHop == w.id && (looks || time.Since(m.flying[at]) > latest) {
+			if r, ok := m.at(table, p); ok && r.NextHop == w.id && time.Since(m.flying[at]) > latest {
 				w.kept[at] = true
 			}
 		}
@@ -219,9 +214,7 @@ func (m *model) createNode(w *actor, n int) {
 	if w.there {
 		return
 	}
-	m.mu.Lock()
-	w.there, w.births, w.created = true, w.births+1, time.Now()
-	m.mu.Unlock()
+	w.there, w.births = true, w.births+1
 	w.kube.set(true, nil)
 	if n%4 > 0 {
 		w.facts.UID += "'"
@@ -305,7 +298,7 @@ func (m *model) fault(_ *actor, n int) {
 		{Status: 500}, {Status: 502, Shape: otctest.ShapeHTML}, {Status: 503}, {Status: 504, Applied: true}, {Status: 500, ApplyFirst: 1},
 		{Status: 429}, {Status: 429, Header: http.Header{"Retry-After": {"9"}}}, {Status: 409}, {Status: 401}, {Status: 403}, {Status: 202},
 		{Status: 404, Code: "APIGW.0101"}, {Status: 400, Code: "Ecs.1000"}, {Status: 400, Code: "VPC.2800"}, {Status: 400, Code: "VPC.2809"},
-		{Reset: true}, {Reset: true, Applied: true}, {Hang: true}, {Hang: true, Applied: true}, {Truncate: true, Keep: 9}, {Delay: 15 * time.Second}, {Slow: time.Second},
+		{Reset: true}, {Reset: true, Applied: true}, {Hang: true}, {Hang: true, Applied: true}, {Truncate: true, Keep: 9}, {Delay: 15 * time.Second}, {Delay: 9 * time.Second, Applied: true}, {Slow: time.Second},
 	}
 	f := kinds[n%len(kinds)]
 	f.Op = []string{otctest.OpTableUpdate, otctest.OpTableGet, otctest.OpTableUpdate, otctest.OpServerGet, otctest.OpLogin, ""}[n/32%6]

@@ -76,8 +76,8 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint("shard ", shard), func(t *testing.T) {
 			t.Parallel()
 			for seed := next.Add(1) - 1; seed < first+uint64(count) && failures.Load() < 3; seed = next.Add(1) - 1 {
-				if end, ok := t.Deadline(); ok && time.Until(end) < 3*time.Minute {
-					t.Logf("no time left: ended before seed %d", seed)
+				if end, ok := t.Deadline(); ok && time.Until(end) < 20*time.Second { // left for the one that fails
+					t.Errorf("no time for seed %d and those after it: raise -timeout, or lower MODEL_SEQUENCES", seed)
 					return
 				}
 				s := newSequence(seed)
@@ -147,7 +147,7 @@ type model struct {
 	stir    chan struct{} // holds one value after a call
 	stirred time.Time     // when it last did, or a step was done
 
-	mu       sync.Mutex          // for what the wire reads or writes, the workers' ids and ever included
+	mu       sync.Mutex          // for what the wire reads or writes, the workers' ids included
 	foreign  map[place]foreign   // must stay as they are
 	flying   map[place]time.Time // what a PUT named that may still be executed, and since when
 	problems []string
@@ -173,7 +173,6 @@ type actor struct {
 	gaveUp  map[netip.Prefix]time.Time // what the process wanted before, until then
 	spoilt  time.Time                  // its annotation
 	usable  bool                       // its annotation is a good one
-	ever    map[netip.Prefix]bool      // what the Node has been given at any time
 	excused map[place]time.Time        // others have meddled with it, then; being told is enough
 	skipped bool                       // its annotation is a bad one that makes the process look at nothing
 	kept    map[place]bool             // routes that must stay although the annotation is bad
@@ -186,7 +185,6 @@ type actor struct {
 	// as the wire knows it, under the model's lock
 	confirmed map[string]time.Time // the first read of a table that shows all, since anything was told or written
 	trouble   time.Time            // the last call that failed, or was slow
-	created   time.Time            // the Node, again
 	sent      time.Time            // its last PUT
 }
 
@@ -194,7 +192,7 @@ type actor struct {
 func (s sequence) run(t *testing.T) (problems []string, log string) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &model{world: &world{Server: otctest.New(), t: t}, sequence: s, stir: make(chan struct{}, 1), foreign: map[place]foreign{}, flying: map[place]time.Time{}}
-		m.guard = &guard{w: m.world, seen: map[string]*sight{}}
+		m.guard = newGuard(m.world, m.problem)
 		m.Set(func(k *otctest.Knobs) { k.Latency, k.TokenSize, k.RoutesVanish = s.latency, 40, s.vanish })
 		m.begin()
 		do := steps()
@@ -221,8 +219,8 @@ func (m *model) begin() {
 	for n := range m.nodes {
 		w := &actor{agent: m.agent(n+1, tables, func(c *Config) {
 			c.DriftInterval, c.DriftRepair, c.OrphanCleanup, c.StartupJitter = m.drift, m.repair, m.orphans, time.Second
-		}), there: true, running: true, usable: true, ever: map[netip.Prefix]bool{}, lying: map[string]time.Time{}, gaveUp: map[netip.Prefix]time.Time{}, confirmed: map[string]time.Time{}}
-		w.wire = &tap{m: m, w: w, read: map[string][]byte{}, fresh: map[string]time.Time{}, since: map[string]time.Time{}}
+		}), there: true, running: true, usable: true, lying: map[string]time.Time{}, gaveUp: map[netip.Prefix]time.Time{}, confirmed: map[string]time.Time{}}
+		w.wire = &tap{m: m, w: w}
 		m.forget(w)
 		m.take(w, subnetOf(n+1))
 		w.wants = w.has

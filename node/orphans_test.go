@@ -32,7 +32,7 @@ func marked9(destination, nextHop string) otctest.Route {
 func (a *agent) die() {
 	a.crash()
 	a.kube.set(false, nil)
-	a.kill()
+	a.w.DeleteServer(a.id)
 }
 
 // TestOrphans: the routes of a machine that is gone are counted and named by one

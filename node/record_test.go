@@ -19,6 +19,7 @@ type kubeAPI struct {
 
 	mu     sync.Mutex
 	exists bool
+	since  time.Time // it exists
 	err    error
 	asked  int
 	events []string      // "Warning RouteConflict message"
@@ -28,7 +29,17 @@ type kubeAPI struct {
 func (k *kubeAPI) set(exists bool, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if exists && !k.exists {
+		k.since = time.Now()
+	}
 	k.exists, k.err = exists, err
+}
+
+// isThereFor reports whether the Node has existed for so long.
+func (k *kubeAPI) isThereFor(d time.Duration) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.exists && time.Since(k.since) > d
 }
 
 func (k *kubeAPI) isThere() bool {

@@ -51,15 +51,14 @@ type world struct {
 	t      *testing.T
 	guard  *guard
 	agents []*agent
-	dead   map[string]bool // servers of agents that were deleted
 }
 
 // bubble runs f in fake time, in a world of its own.
 func bubble(t *testing.T, f func(w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{Server: otctest.New(), t: t, dead: map[string]bool{}}
-		w.guard = &guard{w: w, seen: map[string]*sight{}}
+		w := &world{Server: otctest.New(), t: t}
+		w.guard = newGuard(w, t.Errorf)
 		t.Cleanup(w.close)
 		f(w)
 	})
@@ -231,18 +230,14 @@ func (a *agent) vanish() {
 func (a *agent) replace(id string) {
 	a.w.DeleteServer(a.id)
 	a.w.AddServer(otctest.Instance{ID: id, Name: a.name, Fixed: []string{a.facts.Addresses[0].String()}})
+	a.w.guard.mu.Lock()
+	defer a.w.guard.mu.Unlock()
 	a.id, a.ids = id, append(a.ids, id)
 }
 
 // nodeExists reports whether a worker's Node is there.
 func (w *world) nodeExists(name string) bool {
 	return slices.ContainsFunc(w.agents, func(a *agent) bool { return a.name == name && a.kube.isThere() })
-}
-
-// kill deletes the Node's server for good.
-func (a *agent) kill() {
-	a.w.dead[a.id] = true
-	a.w.DeleteServer(a.id)
 }
 
 // tables is an option: that many route tables, the first of them mainTable.
