@@ -200,6 +200,13 @@ func lateStories() []lateStory {
 			w.live(90 * time.Second)
 			w.wantRoutes(home, neighbor, shared+" → worker-2 *", "nat 0.0.0.0/0 → "+natID)
 		}, []string{home, neighbor, shared + " → worker-2 *"}},
+		{"taken over late from the instance that has confirmed it meanwhile, and whose annotation grows then", func(w *world, a, b *agent) {
+			w.takenOverLate(a, b)
+			w.live(45 * time.Second)
+			b.move("10.128.4.0/23", shared, "10.129.8.0/23")
+			w.live(30 * time.Second)
+			w.wantRoutes(home, neighbor, shared+" → worker-2 *", "10.129.8.0/23 → worker-2 *", "nat 0.0.0.0/0 → "+natID)
+		}, []string{home, neighbor, shared + " → worker-2 *", "10.129.8.0/23 → worker-2 *"}},
 		{"killed in the middle of a PUT that comes late, started with the subnet of before", func(w *world, a, _ *agent) {
 			w.late(a, time.Minute)
 			a.move("10.129.8.0/23")

@@ -237,7 +237,7 @@ func TestNewsDuringTheLastRead(t *testing.T) {
 // the ECS service does not answer whose it is.
 func TestServersHang(t *testing.T) {
 	bubble(t, func(w *world) {
-		a := w.up(1)
+		a := w.settled(1)
 		w.PutRoute(mainTable, foreignRoute("ecs", "10.128.2.0/23", otherID))
 		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Hang: true, Times: -1})
 		a.move("10.128.2.0/23", "10.128.8.0/23")

@@ -30,9 +30,9 @@ type Question struct {
 	NodeName  string                // for the description
 	Ranges    []netip.Prefix        // CLUSTER_CIDR
 	Table     []otc.Route           // what the route table holds
-	Confirmed map[netip.Prefix]bool // destinations that this process has seen with Self as next hop
+	Confirmed map[netip.Prefix]bool // destinations that this process has seen with Self as next hop; true: settled, so no late write takes them
 	Gone      map[string]bool       // ECS ids of instances that do not exist
-	PutBack   bool                  // what was confirmed and leads to another instance now was taken by a late write
+	Contested bool                  // what another instance has taken was put back often enough: no late write took it
 	Keep      bool                  // the annotation is not usable: what leads to another instance is given up
 }
 
@@ -121,6 +121,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 		p.Changes = append(p.Changes, otc.Op{Kind: otc.Add, Route: route})
 		return
 	}
+	wasSettled, wasConfirmed := q.Confirmed[want]
 	for _, r := range there {
 		switch {
 		case q.Keep:
@@ -129,7 +130,7 @@ func (p *Plan) place(q Question, want netip.Prefix) {
 		case r.Type != otc.TypeECS:
 			p.Conflicts = append(p.Conflicts, r)
 			return
-		case q.Confirmed[want] && !q.PutBack && !q.Gone[r.NextHop]:
+		case wasConfirmed && (wasSettled || q.Contested) && !q.Gone[r.NextHop]:
 			p.Conflicts = append(p.Conflicts, r)
 			p.Claimed = append(p.Claimed, r)
 			return
@@ -157,9 +158,10 @@ func (p *Plan) shadow(q Question, want netip.Prefix) {
 // this instance, and either marked or confirmed by this process for an earlier
 // value of the annotation.
 func (q Question) owns(r otc.Route) bool {
+	_, wasConfirmed := q.Confirmed[r.Destination]
 	return r.Type == otc.TypeECS && r.NextHop == q.Self && q.Self != "" &&
 		otc.Inside(r.Destination, q.Ranges) &&
-		(strings.HasPrefix(r.Description, Mark) || q.Confirmed[r.Destination])
+		(strings.HasPrefix(r.Description, Mark) || wasConfirmed)
 }
 
 func byDestination(a, b otc.Route) int { return a.Destination.Compare(b.Destination) }

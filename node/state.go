@@ -52,7 +52,7 @@ type tableState struct {
 	confirmedAt time.Time             // when the first read was asked for that showed everything since the last write; zero: none did
 	settled     bool                  // so did a read 75 s later, or after that
 	putBacks    int                   // since it was last settled
-	confirmed   map[netip.Prefix]bool // destinations seen with this server as next hop
+	confirmed   map[netip.Prefix]bool // destinations seen with this server as next hop; true: settled since
 	removed     []otc.Route           // since the last record of a confirmation
 	orphans     []otc.Route           // routes with our mark whose instance is gone
 }
@@ -90,9 +90,19 @@ func (s *tableState) observe(read otc.RouteTable, plan Plan) {
 		s.confirmedAt, s.settled = time.Time{}, false
 	case !plan.isComplete():
 	case lacked || s.confirmedAt.IsZero():
-		s.confirmedAt, s.settled = read.AsOf, false
+		s.confirmedAt = read.AsOf
+		s.settle(false)
 	case read.AsOf.Sub(s.confirmedAt) >= lastCheck:
-		s.settled, s.putBacks = true, 0
+		s.putBacks = 0
+		s.settle(true)
+	}
+}
+
+// settle records whether late writes can still take away what was confirmed.
+func (s *tableState) settle(settled bool) {
+	s.settled = settled
+	for p := range s.confirmed {
+		s.confirmed[p] = settled
 	}
 }
 
@@ -103,11 +113,12 @@ func (s *tableState) seen(routes []otc.Route) map[netip.Prefix]bool {
 	maps.DeleteFunc(after, func(p netip.Prefix, _ bool) bool { return !slices.Contains(s.target.wanted, p) })
 	for _, route := range routes {
 		p := route.Destination
-		if route.Type == otc.TypeECS && route.NextHop == s.target.server.ID && (s.confirmed[p] || slices.Contains(s.target.wanted, p)) {
+		wasSettled, isKnown := s.confirmed[p]
+		if route.Type == otc.TypeECS && route.NextHop == s.target.server.ID && (isKnown || slices.Contains(s.target.wanted, p)) {
 			if after == nil {
 				after = map[netip.Prefix]bool{}
 			}
-			after[p] = true
+			after[p] = wasSettled
 		}
 	}
 	return after

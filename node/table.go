@@ -211,7 +211,7 @@ func (e env) inspect(ctx context.Context, s *tableState, gone *map[string]bool) 
 	}
 	isRemoval := s.target.isRemoval()
 	q := Question{Wanted: s.target.wanted, Self: server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: shown.Routes,
-		Confirmed: s.confirmed, Gone: *gone, PutBack: s.mayPutBack(), Keep: s.target.keep}
+		Confirmed: s.confirmed, Gone: *gone, Contested: s.putBacks >= maxPutBacks, Keep: s.target.keep}
 	if isRemoval {
 		q.Confirmed = nil // only what carries our mark goes
 	}
