@@ -342,7 +342,7 @@ func TestReadsTooOldToWriteOn(t *testing.T) {
 		a.wantState(false, false)
 		a.wantTold(1, "error could not update route table "+mainTable+": the route table takes longer than 10s to answer")
 		w.Heal()
-		w.pass(5 * time.Minute)
+		w.pass(6 * time.Minute) // the longest back-off, and a pass
 		w.wantRoutes(home)
 		a.wantState(true, true)
 	})
