@@ -130,6 +130,7 @@ func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted,
 // what it was asked before its return it may never answer. The next watch has no
 // probes, because a slow watch need not mean an outage.
 func (k *Kube) probe(ctx context.Context, end context.CancelCauseFunc, accepted <-chan struct{}) {
+	ctx = context.WithValue(ctx, lastTransportError{}, nil) // its errors are not the watch's
 	for {
 		select {
 		case <-time.After(probePause):
@@ -141,7 +142,7 @@ func (k *Kube) probe(ctx context.Context, end context.CancelCauseFunc, accepted 
 		attempt, cancel := context.WithTimeout(ctx, probePause)
 		_, err := k.Get(attempt, k.name)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
+		if _, answered := errors.AsType[*apierrors.StatusError](err); err == nil || answered {
 			end(errReturned)
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -108,19 +109,25 @@ func TestWatchProblem(t *testing.T) {
 	}
 }
 
-// TestWatchProblemIsItsOwn: what an Event fails with says nothing about the watch.
+// TestWatchProblemIsItsOwn: what an Event or a probe fails with is not about the watch.
 func TestWatchProblemIsItsOwn(t *testing.T) {
+	var watches atomic.Int32
 	look(t, func(l *lookout) {
 		l.wire.say(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodPost {
+			if !r.URL.Query().Has("watch") {
 				panic(http.ErrAbortHandler)
 			}
+			watches.Add(1)
 			silent(w, r)
 		})
 	}, func(t *testing.T, l *lookout) {
 		l.writes()
 		l.Event(false, "RouteConfirmed", "lost")
-		l.pass(20 * time.Second)
+		l.pass(14 * time.Second)
+		if watches.Load() != 1 {
+			t.Errorf("%d watches within 14 s, want 1: nobody has answered", watches.Load())
+		}
+		l.pass(6 * time.Second)
 		if text, _ := l.kube.WatchProblem(); text != "cannot watch node worker-1: no answer within 15s" {
 			t.Errorf("problem %q", text)
 		}
