@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,15 +190,15 @@ func TestEndlessAnswer(t *testing.T) {
 	look(t, nil, func(t *testing.T, l *lookout) {
 		l.until("a")
 		for _, status := range []int{http.StatusOK, http.StatusBadGateway} {
-			sent := 0
+			var sent atomic.Int64
 			l.wire.say(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(status)
-				for n, err := 0, error(nil); err == nil && sent < 4*maxAnswer; sent += n {
+				for n, err := 0, error(nil); err == nil && sent.Load() < 4*maxAnswer; sent.Add(int64(n)) {
 					n, err = io.WriteString(w, strings.Repeat("<p>", 10000))
 				}
 			})
-			if _, err := l.kube.Get(t.Context(), "worker-1"); err == nil || sent > 2*maxAnswer {
-				t.Errorf("%d: %d bytes taken, error %v", status, sent, err)
+			if _, err := l.kube.Get(t.Context(), "worker-1"); err == nil || sent.Load() > 2*maxAnswer {
+				t.Errorf("%d: %d bytes taken, error %v", status, sent.Load(), err)
 			}
 		}
 	}, worker("worker-1", "a"))
