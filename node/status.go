@@ -26,7 +26,13 @@ func (r *Reconciler) Status() status.Status {
 	r.mu.Unlock()
 	now := time.Now()
 	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: in.wanted, Changes: r.rec.recent()}
-	s.LastRead, s.NextRead = r.times()
+	last, next := r.times()
+	if l.found || l.err != nil { // else no pass has asked the cloud for anything
+		s.LastRead = last
+	}
+	if s.NextRead = next; !l.found && !l.at.IsZero() { // not the next look for other credentials
+		s.NextRead = l.at
+	}
 	if s.LoginRefused = l.refusal(); l.found {
 		s.Instance, s.InstanceName = l.server.ID, l.server.Name
 	}
@@ -43,7 +49,9 @@ func (r *Reconciler) Status() status.Status {
 		s.Orphans += len(state.orphans)
 		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
 		last, next := t.times()
-		s.LastRead, s.NextRead = later(s.LastRead, last), sooner(s.NextRead, next)
+		if s.NextRead = sooner(s.NextRead, next); state.err != nil || !state.read.AsOf.IsZero() {
+			s.LastRead = later(s.LastRead, last)
+		}
 	}
 	v := readiness(in, l, tables, r.cfg, now)
 	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons

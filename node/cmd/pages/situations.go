@@ -44,7 +44,7 @@ func situations() []situation {
 		stays:       true,
 		see: []string{"✓ In sync ready", "all routes are confirmed", "Instance " + stage.NodeName + " " + stage.InstanceID, "Pod subnets " + subnet + " " + subnet6,
 			"Token ends in ", "Route table rtb-netops " + otctest.TableID + " confirmed 2 of 200 routes", "✓ as wanted",
-			"Settings OS_PROJECT_NAME eu-de_netops OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14,fd01::/48 DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
+			"Settings OS_PROJECT_NAME eu-de_netops OS_REGION_NAME eu-de", "CLUSTER_CIDR 10.128.0.0/14,fd01::/48 KUBE_OWN_NODE false DRY_RUN false DRIFT_CHECK_INTERVAL 15m DRIFT_REPAIR false", "Running since",
 			"✓ success", "route " + subnet + ", " + subnet6 + " → worker-1 confirmed"},
 	}, {
 		name:  "conflict",
@@ -54,8 +54,8 @@ func situations() []situation {
 				otctest.Route{Type: "nat", Destination: subnet, NextHop: natID, Description: hostileMessage})
 			w.Annotate(subnet)
 		},
-		see: []string{"✗ Not in sync not ready", "Route table " + hostileName + ": conflict: a route of somebody else is in the way", "Do: find out who wrote that route",
-			"nat " + natID, "✗ differs", "somebody else's", "nothing was written there", "Next read in 1"},
+		see: []string{"✗ Not in sync not ready", "Route table " + hostileName + ": conflict: a foreign route is in the way", "Do: find out who wrote that route",
+			"nat " + natID, "✗ differs foreign", "nothing was written there", "Next read in 1"},
 	}, {
 		name:        "two-tables",
 		until:       "rtb-peering",
@@ -67,12 +67,12 @@ func situations() []situation {
 		},
 		see: []string{"✗ Not in sync not ready Route table rtb-workers: conflict", "Route table rtb-peering: conflict"},
 	}, {
-		name:        "drift",
+		name:        "shadowed",
 		environment: []string{"DRIFT_CHECK_INTERVAL=10s"},
 		set:         func(w *stage.World) { w.Annotate(subnet) },
 		then:        func(w *stage.World) { w.Cloud.PutRoute(otctest.TableID, nat("10.128.4.128/25")) },
-		until:       "drifted",
-		see: []string{"! Not in sync ready Route table rtb-netops: drifted: nat route 10.128.4.128/25 → " + natID + " takes its traffic", "Do: ",
+		until:       "shadowed",
+		see: []string{"! Not in sync ready Route table rtb-netops: shadowed: nat route 10.128.4.128/25 → " + natID + " takes its traffic", "Do: ",
 			"! warning", "DRIFT_CHECK_INTERVAL 10s"},
 	}, {
 		name:  "no-api-server",
@@ -94,7 +94,7 @@ func situations() []situation {
 			w.Cloud.Fail(otctest.Fault{Op: otctest.OpLogin, Status: 401, Code: "IAM.0062", Message: hostileMessage, Times: -1})
 			w.Annotate(subnet)
 		},
-		see: []string{"✗ Not in sync not ready login refused: iam login: HTTP 401 IAM.0062", "wrong OS_PASSWORD, unknown, disabled or locked OS_USERNAME", "Secret otc-credentials", "document.title='owned'",
+		see: []string{"✗ Not in sync not ready login refused: iam login: HTTP 401 IAM.0062", "OS_PASSWORD is not the password of OS_USERNAME", "Secret otc-credentials",
 			"Instance not found yet", "Token ends no token held", "Next read in 1", "not read yet … not known yet"},
 	}, {
 		name:        "dry-run",
