@@ -20,6 +20,9 @@ RUNBOOKS ?=# where people read this project, such as https://git.example.com/net
 TIMEOUT ?= 2m# how long deploy and restart wait for the next pod
 PORT ?= 8080# of port-forward on this machine
 NODE ?=# logs, check and port-forward: only the pod on this node
+LIVE_ROUTE_TABLE ?=# of live: an empty route table of its own, which no subnet uses
+LIVE_INSTANCE ?=# of live: an ECS instance in the VPC of that table
+LIVE_CIDR ?=# of live: a range that nothing of that VPC uses
 LOGIN ?= password# of the demo; id-token: with the token of a ServiceAccount
 FUZZTIME ?= 30s
 COUNT ?= 6# how often bench runs each Go benchmark
@@ -39,7 +42,7 @@ CLUSTER = KUBECTL='$(KUBECTL)' NAMESPACE='$(NAMESPACE)' IMAGE='$(IMAGE)' RUNBOOK
 TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/
 
 .PHONY: help setup create-secrets create-configmap deploy status check logs port-forward restart undeploy \
-	demo deps build test lint fuzz bench e2e docker-build docker-push vendor bundle sbom vuln clean
+	demo live deps build test lint fuzz bench e2e docker-build docker-push vendor bundle sbom vuln clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -84,6 +87,10 @@ demo: ## see it work, no cluster
 	@echo 'ℹ️ compiling the program and the demo: a minute or two the first time, then seconds'
 	@GOGC=400 $(BUILD) -o dist/ . ./node/cmd/demo # the compiler collects less garbage: a fifth less to do
 	@exec dist/demo -bin dist/otc-route-manager -login $(LOGIN)
+
+live: ## ask the real cloud
+	@$(BUILD) -o dist/ ./node/cmd/live
+	@LIVE_ROUTE_TABLE='$(LIVE_ROUTE_TABLE)' LIVE_INSTANCE='$(LIVE_INSTANCE)' LIVE_CIDR='$(LIVE_CIDR)' exec dist/live
 
 deps: ## fetch the modules
 	$(GO) mod download
