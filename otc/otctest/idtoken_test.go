@@ -25,8 +25,9 @@ func TestLoginIDToken(t *testing.T) {
 		}
 		forged := strings.Split(sign(map[string]any{"sub": "x"}), ".")
 		unsigned := encodePart([]byte(`{"alg":"none","kid":"`+ours.public.Kid+`"}`)) + "." + payload + "."
-		elsewhere := *ours
+		elsewhere, misnamed := *ours, *ours
 		elsewhere.URL += "/"
+		misnamed.public.Alg = "HS256"
 		const scope = `{"project":{"name":"` + Project + `"}}`
 		for _, tt := range []struct {
 			name, token, scope, provider string
@@ -56,6 +57,7 @@ func TestLoginIDToken(t *testing.T) {
 			{"ended", ours.Token(subject, client, -time.Second), scope, "cluster", nil, 401, "IAM.0001"},
 			{"no end", sign(map[string]any{"exp": 0}), scope, "cluster", nil, 401, "IAM.0001"},
 			{"not yet valid", sign(map[string]any{"nbf": time.Now().Add(time.Minute).Unix()}), scope, "cluster", nil, 401, "IAM.0001"},
+			{"another algorithm", misnamed.Token(subject, client, time.Hour), scope, "cluster", nil, 401, "IAM.0001"},
 			{"not signed", unsigned, scope, "cluster", nil, 401, "IAM.0001"},
 			{"the signature of another token", head + "." + payload + "." + signature[:len(signature)-8] + "AAAAAAAA", scope, "cluster", nil, 401, "IAM.0001"},
 			{"signed for other claims", forged[0] + "." + payload + "." + forged[2], scope, "cluster", nil, 401, "IAM.0001"},
