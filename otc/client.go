@@ -83,8 +83,8 @@ func (c *Client) Login(ctx context.Context) (project string, expires time.Time, 
 	return s.project, s.expires, s.base, nil
 }
 
-// CredentialsChanged reports whether the last login was refused and the credentials
-// are others by now, none of them refused of late. It sends nothing.
+// CredentialsChanged is for a caller whose login was refused: it reports whether the
+// credentials, as they are now, were not refused of late. It sends nothing.
 func (c *Client) CredentialsChanged() bool { return c.auth.changed() }
 
 // do sends a call with a token to path below the service's base URL and decodes

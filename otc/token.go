@@ -60,7 +60,6 @@ type authenticator struct {
 	replaced   []time.Time // when a login replaced a rejected token, within loginPause
 	refused    []refusal   // that still count
 	inARow     int         // refused ID tokens since the last success
-	failed     bool        // the last login was refused, or there was nothing to send
 	unanswered *Error      // the last login, if it got no answer
 	retryAt    time.Time   // no login before then, after such a one
 }
@@ -128,14 +127,11 @@ func (a *authenticator) renew(ctx context.Context) (*session, error) {
 	return next, next.catalogErr
 }
 
-// changed reports whether the last login was refused and the credentials are others
-// by now. It sends nothing.
+// changed reports whether the credentials, as they are now, may be sent: IAM has not
+// refused them of late. It sends nothing.
 func (a *authenticator) changed() bool {
 	a.lock <- struct{}{}
 	defer func() { <-a.lock }()
-	if !a.failed {
-		return false
-	}
 	c, err := a.credentials()
 	return err == nil && a.refusal(c) == nil
 }
@@ -172,7 +168,6 @@ func (a *authenticator) refusal(c Credentials) *LoginRefusedError {
 func (a *authenticator) login(ctx context.Context, replaces bool) (*session, error) {
 	c, err := a.credentials()
 	if err != nil {
-		a.failed = true
 		return nil, err
 	}
 	if r := a.refusal(c); r != nil {
@@ -192,14 +187,13 @@ func (a *authenticator) login(ctx context.Context, replaces bool) (*session, err
 
 // remember keeps how a login ended.
 func (a *authenticator) remember(c Credentials, err error) error {
-	a.failed, a.unanswered, a.retryAt = false, nil, time.Time{}
+	a.unanswered, a.retryAt = nil, time.Time{}
 	e, ok := errors.AsType[*Error](err)
 	switch {
 	case !ok:
 		a.inARow = 0
 		return err
 	case e.Reaction == LoginRefused:
-		a.failed = true
 		r := &LoginRefusedError{Err: e, Until: time.Now().Add(a.pause(c))}
 		a.refused = append(a.refused, refusal{c, r})
 		return r
