@@ -99,6 +99,9 @@ func TestR7ChangedCredentialsAtOnce(t *testing.T) {
 				w.wantCalls(otctest.OpLogin, logins)
 			}
 		}
+		if !w.client.CredentialsChanged() {
+			t.Error("after a login that succeeded another caller is left waiting")
+		}
 		if text := fmt.Sprintf("%+v %#v", *w.client.auth, w.client.auth.refused); strings.Contains(text, "eheim") {
 			t.Errorf("refused passwords are kept as text: %s", text)
 		}
