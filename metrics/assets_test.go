@@ -103,7 +103,7 @@ func TestAlerts(t *testing.T) {
 		if checkQuery(t, series, rule.expr) == 0 {
 			t.Errorf("%s: got %q, want a query on our series", rule.name, rule.expr)
 		}
-		for _, field := range []string{"summary:", "description:", "severity:", "runbook_url: metrics/README.md#" + strings.ToLower(rule.name) + "\n"} {
+		for _, field := range []string{"summary:", "description:", "severity:", "runbook_url: metrics/TROUBLESHOOTING.md#" + strings.ToLower(rule.name) + "\n"} {
 			if !strings.Contains(rule.text, field) {
 				t.Errorf("%s: got no %q, want it", rule.name, field)
 			}
@@ -138,8 +138,8 @@ func keeps(expr, label string) bool {
 // which namespace they look.
 func TestRender(t *testing.T) {
 	for base, want := range map[string]string{
-		"":                                      "metrics/README.md#routemanager",
-		"https://git.example.com/a&b/blob/main": "https://git.example.com/a&b/blob/main/metrics/README.md#routemanager",
+		"":                                      "metrics/TROUBLESHOOTING.md#routemanager",
+		"https://git.example.com/a&b/blob/main": "https://git.example.com/a&b/blob/main/metrics/TROUBLESHOOTING.md#routemanager",
 	} {
 		render := exec.CommandContext(t.Context(), "sh", "../.make/render", "alerts.yaml")
 		render.Env = append(os.Environ(), "NAMESPACE=team-a", "RUNBOOKS="+base)

@@ -9,14 +9,15 @@ import (
 	"testing"
 )
 
-// TestReadme: README.md has one row for each series, one section for each alert, and
-// names nothing else.
+// TestReadme: README.md has one row for each series, TROUBLESHOOTING.md one section for
+// each alert, and they name nothing else.
 func TestReadme(t *testing.T) {
 	b, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
+	c, err2 := os.ReadFile("TROUBLESHOOTING.md")
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
 	}
-	readme := string(b)
+	readme := string(b) + string(c)
 	var rows, sections []string
 	families, _ := testMetrics().reg.Gather()
 	for _, family := range families {

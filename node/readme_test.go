@@ -16,7 +16,8 @@ import (
 )
 
 // pages are the project's documents.
-var pages = []string{"README.md", "node/README.md", "otc/README.md", "metrics/README.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"}
+var pages = []string{"README.md", "node/README.md", "node/SCALE.md", "node/config/README.md", "otc/README.md", "metrics/README.md",
+	"metrics/TROUBLESHOOTING.md", ".github/INSTALL.md", ".github/CHANGELOG.md", ".github/CONTRIBUTING.md", ".github/SECURITY.md"}
 
 // read returns a file of the project, as its top level names it.
 func read(t *testing.T, path string) string {
@@ -112,10 +113,22 @@ func TestReadmeTables(t *testing.T) {
 		codes[strconv.Itoa(e.Code)] = e.Meaning
 	}
 	permissions := set(slices.Collect(maps.Values(otc.Permissions()))...)
-	for heading, want := range map[string]map[string]string{
-		"## Settings": settings(), "### Exit codes": codes, "### Events": set(node.Reasons()...), "## Permissions": permissions,
+	common, further := below(t, "README.md", "## Configuration"), below(t, "node/config/README.md", "## Further settings")
+	for page, both := range map[string]struct {
+		text string
+		want map[string]string
+	}{
+		"README.md, node/config/README.md": {common + further, settings()},
+		"node/config/README.md":            {below(t, "node/config/README.md", "## Exit codes"), codes},
+		"metrics/TROUBLESHOOTING.md":       {below(t, "metrics/TROUBLESHOOTING.md", "## Events"), set(node.Reasons()...)},
+		"README.md":                        {below(t, "README.md", "## Permissions"), permissions},
 	} {
-		same(t, heading, cells(below(t, "README.md", heading)+below(t, "node/README.md", heading)), want)
+		same(t, page, cells(both.text), both.want)
+	}
+	for name := range cells(common) {
+		if _, ok := cells(further)[name]; ok {
+			t.Errorf("%s is on the first page and in node/config/README.md, want one", name)
+		}
 	}
 	same(t, "the policy", set(matches(`"(\w+:\w+:\w+)"`, below(t, "README.md", "## Permissions"))...), permissions)
 }

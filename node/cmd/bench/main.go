@@ -3,7 +3,7 @@
 // measured in the same run: a loop that polls over the full clientset (folder
 // baseline).
 //
-// It prints the table of node/README.md and ends with status 1 if a bar is missed.
+// It prints the table of node/SCALE.md and ends with status 1 if a bar is missed.
 package main
 
 import (

@@ -58,9 +58,9 @@ func TestRow(t *testing.T) {
 	}
 }
 
-// TestReadmeTable: node/README.md shows the rows and bars that are printed.
+// TestReadmeTable: node/SCALE.md shows the rows and bars that are printed.
 func TestReadmeTable(t *testing.T) {
-	data, err := os.ReadFile("../../README.md")
+	data, err := os.ReadFile("../../SCALE.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func TestReadmeTable(t *testing.T) {
 	}
 	for _, r := range rows(&figures{react: make(samples, 200)}, nil, micro{1, 1}) {
 		if bar, ok := shown[r.name]; !ok || bar != r.limits() {
-			t.Errorf("node/README.md shows the bar %q for %q (%v), want %q", bar, r.name, ok, r.limits())
+			t.Errorf("node/SCALE.md shows the bar %q for %q (%v), want %q", bar, r.name, ok, r.limits())
 		}
 	}
 }
