@@ -271,7 +271,9 @@ func (c *Checker) network(ctx context.Context) {
 		c.info("subnet and source/destination check: unknown: needs vpc:ports:get")
 		return
 	}
-	i := slices.IndexFunc(ports, func(p otc.Port) bool { return p.HasAny(c.facts.Addresses) })
+	i := slices.IndexFunc(ports, func(p otc.Port) bool {
+		return slices.ContainsFunc(p.Addresses, func(a netip.Addr) bool { return slices.Contains(c.facts.Addresses, a) })
+	})
 	if i < 0 {
 		c.info("subnet and source/destination check: unknown: no NIC of instance %s holds the InternalIP %s", c.to.server.ID, join(c.facts.Addresses))
 		return
@@ -288,7 +290,7 @@ func (c *Checker) network(ctx context.Context) {
 	}
 	for j, p := range ports {
 		if other := p.SourceCheck(c.to.wanted); j != i && other != check {
-			c.info("source/destination check: other NIC %s: %s", p.Addresses(), other)
+			c.info("source/destination check: other NIC %s: %s", join(p.Addresses), other)
 		}
 	}
 }

@@ -180,30 +180,39 @@ func (p *serverPage) row(d stream) error {
 
 // A Port is a NIC of a server as Neutron shows it.
 type Port struct {
-	NetworkID string    `json:"network_id"` // what a route table lists as subnet
-	FixedIPs  []fixedIP `json:"fixed_ips"`
-	Pairs     []struct {
-		Address string `json:"ip_address"`
-	} `json:"allowed_address_pairs"`
-	Security *bool `json:"port_security_enabled"`
+	NetworkID string       // what a route table lists as subnet
+	Addresses []netip.Addr // fixed ones
+	Pairs     []string     // addresses and prefixes that may pass besides
+
+	NoSecurity bool // port security is off
 }
 
-type fixedIP struct {
-	Address netip.Addr `json:"ip_address"`
-}
-
-// HasAny reports whether one of the addresses is a fixed address of the port.
-func (p Port) HasAny(addresses []netip.Addr) bool {
-	return slices.ContainsFunc(p.FixedIPs, func(ip fixedIP) bool { return slices.Contains(addresses, ip.Address) })
-}
-
-// Addresses returns the port's fixed addresses for people.
-func (p Port) Addresses() string {
-	var out []string
-	for _, ip := range p.FixedIPs {
-		out = append(out, ip.Address.String())
+// UnmarshalJSON takes what can be read of a port. What is of another type than documented counts as absent.
+func (p *Port) UnmarshalJSON(b []byte) error {
+	var w struct {
+		NetworkID text            `json:"network_id"`
+		FixedIPs  json.RawMessage `json:"fixed_ips"`
+		Pairs     json.RawMessage `json:"allowed_address_pairs"`
+		Security  any             `json:"port_security_enabled"`
 	}
-	return strings.Join(out, ", ")
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	type address struct {
+		IP text `json:"ip_address"`
+	}
+	var fixed, pairs []address
+	_, _ = json.Unmarshal(w.FixedIPs, &fixed), json.Unmarshal(w.Pairs, &pairs)
+	*p = Port{NetworkID: strings.ToLower(string(w.NetworkID)), NoSecurity: w.Security == false}
+	for _, a := range fixed {
+		if addr, err := netip.ParseAddr(string(a.IP)); err == nil {
+			p.Addresses = append(p.Addresses, addr)
+		}
+	}
+	for _, a := range pairs {
+		p.Pairs = append(p.Pairs, string(a.IP))
+	}
+	return nil
 }
 
 // A SourceCheck says what is known of a port's source/destination check.
@@ -222,14 +231,14 @@ const (
 func (p Port) SourceCheck(pods []netip.Prefix) SourceCheck {
 	check := CheckOn
 	for _, pair := range p.Pairs {
-		if pair.Address == "1.1.1.1/0" {
+		if pair == "1.1.1.1/0" {
 			return CheckOff
 		}
-		if slices.ContainsFunc(pods, ParseDestination(pair.Address).Overlaps) {
+		if slices.ContainsFunc(pods, ParseDestination(pair).Overlaps) {
 			check = CheckPairs
 		}
 	}
-	if p.Security != nil && !*p.Security {
+	if p.NoSecurity {
 		return CheckNoPortSec
 	}
 	return check
@@ -251,9 +260,6 @@ func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 	}
 	if answer.Ports == nil {
 		return nil, k.malformed(errors.New("it holds no list of ports"))
-	}
-	for i := range *answer.Ports {
-		(*answer.Ports)[i].NetworkID = strings.ToLower((*answer.Ports)[i].NetworkID)
 	}
 	return *answer.Ports, nil
 }

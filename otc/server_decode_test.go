@@ -79,7 +79,7 @@ func TestPorts(t *testing.T) {
 		if err != nil || len(ports) != 2 {
 			t.Fatalf("got %v, %v; want two ports", ports, err)
 		}
-		if p := ports[0]; p.SourceCheck([]netip.Prefix{netip.MustParsePrefix("10.128.2.0/23")}) != tt.want || p.NetworkID != otctest.SubnetID || len(p.FixedIPs) != 1 || p.FixedIPs[0].Address.String() != "10.20.0.12" {
+		if p := ports[0]; p.SourceCheck([]netip.Prefix{netip.MustParsePrefix("10.128.2.0/23")}) != tt.want || p.NetworkID != otctest.SubnetID || len(p.Addresses) != 1 || p.Addresses[0].String() != "10.20.0.12" {
 			t.Errorf("pairs %v: got %+v, want %s", tt.pairs, p, tt.want)
 		}
 		requests := w.Requests()
@@ -107,7 +107,7 @@ func TestPortsWithoutPermission(t *testing.T) {
 	if ports, err := w.client.Ports(t.Context(), one); err != nil || len(ports) != 0 {
 		t.Errorf("got %v, %v; want none", ports, err)
 	}
-	w.Fail(otctest.Fault{Op: otctest.OpPortList, Body: []byte(`{"ports":[{"network_id":null,"fixed_ips":[{"ip_address":""},{"ip_address":null}],"allowed_address_pairs":null},{}]}`)})
+	w.Fail(otctest.Fault{Op: otctest.OpPortList, Body: []byte(`{"ports":[{"network_id":null,"fixed_ips":[{"ip_address":""},{"ip_address":null},{"ip_address":7}],"allowed_address_pairs":"none","port_security_enabled":"no"},{}]}`)})
 	if ports, err := w.client.Ports(t.Context(), one); err != nil || len(ports) != 2 || ports[0].SourceCheck(nil) == CheckOff {
 		t.Errorf("got %v, %v; want two ports of which little is known", ports, err)
 	}
