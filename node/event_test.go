@@ -20,7 +20,7 @@ import (
 // kubectl describe looks for it.
 func TestEvent(t *testing.T) {
 	look(t, nil, func(t *testing.T, l *lookout) {
-		l.Event(true, "RouteConflict", "a route of somebody else")
+		l.Event(true, "RouteConflict", "a foreign route")
 		l.pass(time.Millisecond) // the time is in the name
 		l.Event(false, "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed")
 		l.writes()
@@ -28,7 +28,7 @@ func TestEvent(t *testing.T) {
 			t.Fatalf("%d Events", n)
 		}
 		for i, e := range l.Server.Events() {
-			want := [][3]string{{"Warning", "RouteConflict", "a route of somebody else"}, {"Normal", "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed"}}[i]
+			want := [][3]string{{"Warning", "RouteConflict", "a foreign route"}, {"Normal", "RouteConfirmed", "route 10.128.2.0/23 → worker-1 confirmed"}}[i]
 			if got := [3]string{e.Type, e.Reason, e.Message}; got != want {
 				t.Errorf("got %q, want %q", got, want)
 			}

@@ -19,7 +19,6 @@ type runner struct {
 
 	mu        sync.Mutex
 	began     time.Time // of the pass in progress; zero: none
-	ended     time.Time // of the last pass; zero: none yet
 	due       time.Time // of the next pass; zero: none
 	cancel    func()    // ends the pass in progress; nil: none
 	graceOver *time.Timer
@@ -80,7 +79,7 @@ func (r *runner) end(next time.Time) {
 	if r.graceOver != nil {
 		r.graceOver.Stop()
 	}
-	r.began, r.ended, r.due, r.cancel, r.graceOver = time.Time{}, time.Now(), next, nil, nil
+	r.began, r.due, r.cancel, r.graceOver = time.Time{}, next, nil, nil
 }
 
 // alive returns an error if a pass that began has not ended for ten minutes, or one that is due
@@ -95,11 +94,4 @@ func (r *runner) alive() error {
 		return errors.New("a pass was due at " + stamp(r.due) + " and has not begun")
 	}
 	return nil
-}
-
-// times returns when the last pass ended and when the next is due; zero: none.
-func (r *runner) times() (last, next time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ended, r.due
 }

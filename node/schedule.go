@@ -14,12 +14,13 @@ const credentialsPoll = 30 * time.Second // between two comparisons of refused c
 // A schedule is when something is done next, and how the last time ended. The zero value: never.
 type schedule struct {
 	at       time.Time // zero: never
+	ended    time.Time // of the last pass; zero: none yet
 	failures int       // in a row
 	err      error     // of the last pass; nil: it ended well
 }
 
 // set makes it due at t; never if t is zero. What failed is forgotten.
-func (s *schedule) set(t time.Time) { *s = schedule{at: t} }
+func (s *schedule) set(t time.Time) { *s = schedule{at: t, ended: s.ended} }
 
 // failed records a failure. The next pass is due after the back-off, which it returns. Failures
 // that only a person can end are counted apart from those that end by themselves.
@@ -28,7 +29,7 @@ func (s *schedule) failed(err error, now time.Time) time.Duration {
 		s.failures = 0
 	}
 	wait := backoff(err, s.failures)
-	*s = schedule{now.Add(wait), s.failures + 1, err}
+	*s = schedule{now.Add(wait), now, s.failures + 1, err}
 	return wait
 }
 

@@ -237,6 +237,7 @@ func (s *tableState) finish(err error, cfg *Config, now time.Time) {
 		retry = now.Add(s.failed(err, now))
 	} else {
 		s.set(now)
+		s.ended = now
 	}
 	var rest time.Time
 	if cfg.DriftInterval > 0 && !s.target.isRemoval() {

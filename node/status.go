@@ -26,11 +26,7 @@ func (r *Reconciler) Status() status.Status {
 	r.mu.Unlock()
 	now := time.Now()
 	s := status.Status{DryRun: r.cfg.DryRun, Node: r.cfg.NodeName, Subnets: in.wanted, Changes: r.rec.recent()}
-	last, next := r.times()
-	if l.found || l.err != nil { // else no pass has asked the cloud for anything
-		s.LastRead = last
-	}
-	if s.NextRead = next; !l.found && !l.at.IsZero() { // not the next look for other credentials
+	if s.LastRead = l.ended; in.routes() && !l.found {
 		s.NextRead = l.at
 	}
 	if s.LoginRefused = l.refusal(); l.found {
@@ -48,21 +44,16 @@ func (r *Reconciler) Status() status.Status {
 		}
 		s.Orphans += len(state.orphans)
 		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
-		last, next := t.times()
-		if s.NextRead = sooner(s.NextRead, next); state.err != nil || !state.read.AsOf.IsZero() {
-			s.LastRead = later(s.LastRead, last)
+		if s.LastRead.Before(state.ended) {
+			s.LastRead = state.ended
+		}
+		if !state.suspended {
+			s.NextRead = sooner(s.NextRead, state.at)
 		}
 	}
 	v := readiness(in, l, tables, r.cfg, now)
 	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons
 	return s
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // A verdict is whether a Node is ready and in sync, and why.
