@@ -37,19 +37,20 @@ func (r *Reconciler) Status() status.Status {
 		state := t.state()
 		tables = append(tables, &state)
 		s.Tables = append(s.Tables, state.shown(r.cfg, in.wanted, s.Instance))
+		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
+		if s.LastRead.Before(state.ended) {
+			s.LastRead = state.ended
+		}
+		if state.suspended {
+			continue
+		}
+		s.NextRead = sooner(s.NextRead, state.at)
 		s.Conflicts += len(state.plan.Conflicts)
 		s.Drift += len(state.plan.Shadows)
 		if !state.confirmedAt.IsZero() {
 			s.Drift += len(state.plan.Changes)
 		}
 		s.Orphans += len(state.orphans)
-		s.LoginRefused = cmp.Or(s.LoginRefused, state.refusal())
-		if s.LastRead.Before(state.ended) {
-			s.LastRead = state.ended
-		}
-		if !state.suspended {
-			s.NextRead = sooner(s.NextRead, state.at)
-		}
 	}
 	v := readiness(in, l, tables, r.cfg, now)
 	s.Ready, s.InSync, s.Reasons = v.ready, v.inSync, v.reasons

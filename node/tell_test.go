@@ -68,6 +68,20 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// What a table lacks, or has in the way, counts for as long as the Node asks for routes.
+func TestSkippedCountsNothing(t *testing.T) {
+	bubble(t, func(w *world) {
+		w.PutRoute(mainTable, foreignRoute("nat", "10.128.2.0/23", natID))
+		a := w.up(1)
+		for _, isWorker := range []bool{true, false, true} {
+			a.see(func(f *Facts) { f.Worker = isWorker })
+			if got := a.Status().Conflicts; (got == 1) != isWorker {
+				t.Errorf("%d conflicts of a worker %v", got, isWorker)
+			}
+		}
+	})
+}
+
 // A whole address family without routes is a warning, and a user-defined network inside CLUSTER_CIDR is named;
 // both once.
 func TestNotRouted(t *testing.T) {
