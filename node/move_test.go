@@ -85,6 +85,21 @@ func TestNewUIDSameInstance(t *testing.T) {
 	}
 }
 
+// A Node that is deleted and made again at once, for another machine, does not wait for the removal of the one
+// before.
+func TestNodeMadeAgainAtOnce(t *testing.T) {
+	bubble(t, func(w *world) {
+		a := w.settled(1)
+		a.replace(twin)
+		a.vanish()
+		a.see(func(f *Facts) {
+			f.UID, f.ProviderID, f.SystemUUID = "uid-new", "openstack:///"+twin, twin
+		})
+		w.wantRoutes("10.128.2.0/23 → worker-1#2 *")
+		a.wantState(true, true)
+	})
+}
+
 // Two Nodes are given the same subnet, which OVN-Kubernetes heals by giving one of them another: until the
 // tables are settled each takes what it sees for a late write, three times at most, and then one steps back.
 func TestTwoClaimants(t *testing.T) {

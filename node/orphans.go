@@ -52,6 +52,12 @@ func (o *orphanTracker) note(id string, exists bool, now time.Time) (isGone bool
 	return now.Sub(known.since) >= orphanAfter
 }
 
+// isKnownGone reports whether two checks have found an instance gone. Until it is listed again that is not
+// asked any more, except right before a route is removed.
+func (o *orphanTracker) isKnownGone(id string) bool {
+	return o.absent[id].last.Sub(o.absent[id].since) >= orphanAfter
+}
+
 // keep forgets all instances but these.
 func (o *orphanTracker) keep(ids map[string]bool) {
 	maps.DeleteFunc(o.absent, func(id string, _ absence) bool { return !ids[id] })
@@ -155,7 +161,8 @@ func (o *orphanTracker) find(ctx context.Context, routes []otc.Route, self strin
 	}
 	for _, r := range routes {
 		if _, isNoted := gone[r.NextHop]; !isNoted {
-			gone[r.NextHop] = o.note(r.NextHop, exists[r.NextHop] || !isGone(ctx, o.cloud, r.NextHop), time.Now())
+			exists := exists[r.NextHop] || !o.isKnownGone(r.NextHop) && !isGone(ctx, o.cloud, r.NextHop)
+			gone[r.NextHop] = o.note(r.NextHop, exists, time.Now())
 		}
 		if gone[r.NextHop] {
 			orphans = append(orphans, r)

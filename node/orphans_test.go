@@ -83,6 +83,11 @@ func TestOrphans(t *testing.T) {
 					if counted != 1 {
 						t.Errorf("metric: %d orphans, want 1", counted)
 					}
+					w.Reset()
+					w.pass(2 * time.Hour)
+					if n := w.Count(otctest.OpServerGet); n > 0 {
+						t.Errorf("%d reads of servers that are known to be gone", n)
+					}
 				})
 			})
 		}

@@ -129,6 +129,9 @@ func (r *Reconciler) follow(before intent, now time.Time) {
 			r.holdUntil = now.Add(removalDelay)
 		}
 	} else {
+		if before.phase == deleted {
+			r.holdUntil = time.Time{} // of the removal
+		}
 		r.followNode(before, now)
 		r.holdUntil = now.Add(r.flapDelay(before.wanted, r.intent.wanted, now))
 	}

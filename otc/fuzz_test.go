@@ -95,10 +95,10 @@ func FuzzDecodeServer(f *testing.F) {
 				t.Errorf("id %q is not in lower case", s.ID)
 			}
 		}
-		var ports struct{ Ports []Port }
+		var ports struct{ Ports []wirePort }
 		_ = json.Unmarshal(body, &ports)
 		for _, p := range ports.Ports {
-			_ = p.SourceCheck(nil)
+			_ = p.port().SourceCheck(nil)
 		}
 	})
 }

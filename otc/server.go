@@ -187,32 +187,35 @@ type Port struct {
 	NoSecurity bool // port security is off
 }
 
-// UnmarshalJSON takes what can be read of a port. What is of another type than documented counts as absent.
-func (p *Port) UnmarshalJSON(b []byte) error {
-	var w struct {
-		NetworkID text            `json:"network_id"`
-		FixedIPs  json.RawMessage `json:"fixed_ips"`
-		Pairs     json.RawMessage `json:"allowed_address_pairs"`
-		Security  any             `json:"port_security_enabled"`
-	}
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	type address struct {
-		IP text `json:"ip_address"`
-	}
-	var fixed, pairs []address
-	_, _ = json.Unmarshal(w.FixedIPs, &fixed), json.Unmarshal(w.Pairs, &pairs)
-	*p = Port{NetworkID: strings.ToLower(string(w.NetworkID)), NoSecurity: w.Security == false}
-	for _, a := range fixed {
+// wirePort is a port as the API writes it. What is of another type than documented counts as absent.
+type wirePort struct {
+	NetworkID text          `json:"network_id"`
+	FixedIPs  wireAddresses `json:"fixed_ips"`
+	Pairs     wireAddresses `json:"allowed_address_pairs"`
+	Security  any           `json:"port_security_enabled"`
+}
+
+type wireAddresses []struct {
+	IP text `json:"ip_address"`
+}
+
+func (a *wireAddresses) UnmarshalJSON(b []byte) error {
+	type list wireAddresses // without this method
+	_ = json.Unmarshal(b, (*list)(a))
+	return nil
+}
+
+func (w *wirePort) port() Port {
+	p := Port{NetworkID: strings.ToLower(string(w.NetworkID)), NoSecurity: w.Security == false}
+	for _, a := range w.FixedIPs {
 		if addr, err := netip.ParseAddr(string(a.IP)); err == nil {
 			p.Addresses = append(p.Addresses, addr)
 		}
 	}
-	for _, a := range pairs {
+	for _, a := range w.Pairs {
 		p.Pairs = append(p.Pairs, string(a.IP))
 	}
-	return nil
+	return p
 }
 
 // A SourceCheck says what is known of a port's source/destination check.
@@ -252,7 +255,7 @@ func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 		return nil, fmt.Errorf("server id %q is not a UUID", serverID)
 	}
 	var answer struct {
-		Ports *[]Port `json:"ports"`
+		Ports *[]wirePort `json:"ports"`
 	}
 	k := &call{service: "vpc", operation: opPorts, method: http.MethodGet}
 	if err := c.do(ctx, k, "/v2.0/ports?"+url.Values{"device_id": {serverID}}.Encode(), &answer); err != nil {
@@ -261,5 +264,9 @@ func (c *Client) Ports(ctx context.Context, serverID string) ([]Port, error) {
 	if answer.Ports == nil {
 		return nil, k.malformed(errors.New("it holds no list of ports"))
 	}
-	return *answer.Ports, nil
+	ports := make([]Port, 0, len(*answer.Ports))
+	for _, w := range *answer.Ports {
+		ports = append(ports, w.port())
+	}
+	return ports, nil
 }

@@ -21,13 +21,14 @@ type trustTransport struct {
 	readAt time.Time
 }
 
-// newTrustTransport trusts the system's authorities if read is nil or fails.
+// newTrustTransport trusts the system's authorities if read is nil or fails. These are loaded (2 MB) with
+// the first certificate, not here.
 func newTrustTransport(read func() (*x509.CertPool, error)) *trustTransport {
-	if read == nil {
-		read = x509.SystemCertPool
-	}
 	t := &trustTransport{read: read, readAt: time.Now()}
-	roots, _ := read()
+	var roots *x509.CertPool
+	if read != nil {
+		roots, _ = read()
+	}
 	t.current.Store(newHTTPTransport(roots))
 	return t
 }
@@ -50,7 +51,7 @@ func (t *trustTransport) replace(used *http.Transport) bool {
 	if t.current.Load() != used {
 		return true
 	}
-	if time.Since(t.readAt) < rereadPause {
+	if t.read == nil || time.Since(t.readAt) < rereadPause {
 		return false
 	}
 	t.readAt = time.Now()

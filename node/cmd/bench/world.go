@@ -84,6 +84,7 @@ func (w *world) reset() {
 	for i := range others {
 		routes = append(routes, otctest.Route{Type: "ecs", Destination: fmt.Sprintf("10.128.%d.0/23", 2*i),
 			NextHop: fmt.Sprintf("b4c7e915-2b6d-4f80-93ae-%012x", i), Description: fmt.Sprintf("otc-route-manager: worker-%d", i+2)})
+		w.kube.Put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("worker-%d", i+2)}})
 	}
 	w.cloud.SetRoutes(otctest.TableID, routes...)
 	w.kube.Put(node())
@@ -96,7 +97,8 @@ func (w *world) reset() {
 // move gives the Node another pod subnet and returns when that was done.
 func (w *world) move() time.Time {
 	w.moves++
-	w.kube.Annotate(nodeName, annotation, fmt.Sprintf(`{"default":["10.130.%d.0/23"]}`, w.moves%100*2))
+	n := w.moves % 375 // none comes back within a minute
+	w.kube.Annotate(nodeName, annotation, fmt.Sprintf(`{"default":["10.%d.%d.0/23"]}`, 129+n/125, n%125*2))
 	return time.Now()
 }
 
