@@ -62,7 +62,7 @@ const dry = `DRY_RUN: nothing is sent. These are the calls that make live would 
 
   LIVE_ROUTE_TABLE  %s  the only thing that is written
   LIVE_INSTANCE     %s  is read, and is the next hop of routes; nothing happens to it
-  LIVE_CIDR         %s  every route lies inside it
+  LIVE_CIDR         %s  every route is inside it
   NO_SUCH_ID        an id that nothing has
 
 It goes on from the reads before the first write only if the table is not the default table

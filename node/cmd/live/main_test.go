@@ -14,7 +14,7 @@ import (
 )
 
 // TestDryRun: nothing is sent, by password or ID token, and each call is listed; what is
-// wrong with the settings is said at once.
+// wrong with the settings is reported at once.
 func TestDryRun(t *testing.T) {
 	var sent atomic.Int32
 	iam := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sent.Add(1) }))

@@ -34,8 +34,8 @@ func (r *run) check(ctx context.Context) error {
 	return r.checkInstance(ctx)
 }
 
-// refuse says why a table must not be written. What the answer leaves out counts as
-// the worst that it could say.
+// refuse returns why a table must not be written. What the answer leaves out counts as
+// the worst case.
 func (t table) refuse(id string) error {
 	switch {
 	case !strings.EqualFold(t.ID, id) || t.VPC == "":

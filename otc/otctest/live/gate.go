@@ -23,16 +23,16 @@ const (
 	noServer  = "00000000-0000-4000-8000-00000000dead"
 )
 
-// A gate is the only way to the cloud. It knows nothing of questions: whatever they
-// ask for, it lets through at most 120 calls, two a second, two logins, reads, and
-// writes to one route table, inside the ranges, to the instance or to none.
+// A gate is the only way to the cloud, and knows nothing of questions. It lets through
+// 120 calls at most, two a second: reads, two logins, and writes to one route table,
+// inside the ranges, with the instance or no existing one as next hop.
 type gate struct {
 	wire     http.RoundTripper
 	table    string // path of the only table that is written
 	instance string
 	ranges   []netip.Prefix
 	pace     time.Duration
-	list     func(r *http.Request, sent *update) // nil: nobody reads along
+	list     func(r *http.Request, sent *update) // called with each call that leaves; nil: none
 
 	open       bool // writes are allowed
 	calls      int
@@ -40,12 +40,12 @@ type gate struct {
 	reserve    int // calls that are kept for the clean-up
 	next       time.Time
 	written    map[netip.Prefix]bool
-	unanswered bool   // a write may yet be executed
+	unanswered bool   // a write may still be executed
 	question   string // what the calls are for
 	exchanges  []exchange
 }
 
-// An exchange is a request and its answer as they were.
+// An exchange is a request and its answer.
 type exchange struct {
 	question, method, path string
 	sent                   []byte
@@ -118,7 +118,7 @@ func (g *gate) admitWrite(body []byte) (*update, error) {
 		for _, o := range ops {
 			toServer := o.Type == otc.TypeECS && (o.NextHop == g.instance || o.NextHop == noServer)
 			if !otc.Inside(otc.ParseDestination(o.Destination), g.ranges) || !toServer && kind != "del" {
-				return nil, fmt.Errorf("refused to send %s %s %s to %q: LIVE_CIDR and LIVE_INSTANCE do not allow it", kind, o.Type, o.Destination, o.NextHop)
+				return nil, fmt.Errorf("refused to send %s %s %s to %q: it is outside LIVE_CIDR, or not to LIVE_INSTANCE", kind, o.Type, o.Destination, o.NextHop)
 			}
 		}
 	}

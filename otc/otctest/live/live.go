@@ -1,9 +1,9 @@
-// Package live asks a cloud what its documents leave open. [Questions] says what is
-// assumed, a run says what was seen: `make test` asks the simulator (otctest), `make
-// live` a real account, with the same code.
+// Package live asks a cloud what its documents leave open. [Questions] lists what is
+// assumed, and a run shows what was seen. `make test` asks the simulator (otctest),
+// `make live` asks a real account, with the same code.
 //
-// It writes only into a route table that serves nobody, only inside a range that nothing
-// of the VPC uses, and removes what it wrote. gate.go has the last word on what leaves.
+// It writes only into a route table that no subnet uses, only inside a range that nothing
+// of the VPC uses, and removes what it wrote. gate.go decides what leaves.
 package live
 
 import (
@@ -42,34 +42,47 @@ func (c *Config) Read(getenv func(string) string) (problems []string) {
 	}
 	for i, s := range strings.Split(getenv("LIVE_CIDR"), ",") {
 		p, err := netip.ParsePrefix(strings.TrimSpace(s))
-		v4 := p.Addr().Is4() && p.Bits() >= 16 && p.Bits() <= 24
-		v6 := p.Addr().Is6() && !p.Addr().Is4In6() && p.Bits() >= 32 && p.Bits() <= 112
-		if err != nil || p != p.Masked() || i == 0 && !v4 || i == 1 && !v6 || i > 1 {
-			return append(problems, "LIVE_CIDR: want an IPv4 range from /16 to /24 that nothing uses, and if IPv6 is to be tried an IPv6 range from /32 to /112 behind a comma")
+		if err != nil || !fits(i, p) {
+			return append(problems, "LIVE_CIDR: want an IPv4 range from /16 to /24 that nothing uses; to try IPv6, an IPv6 range from /32 to /112 behind a comma")
 		}
 		c.Ranges = append(c.Ranges, p)
 	}
 	return problems
 }
 
+// fits reports whether a range may be the i-th of LIVE_CIDR: there is room for 256
+// destinations, and it is no larger than it has to be.
+func fits(i int, p netip.Prefix) bool {
+	least, most := 16, 24
+	if i == 1 {
+		least, most = 32, 112
+	}
+	return i < 2 && p.Addr().Is6() == (i == 1) && !p.Addr().Is4In6() && p == p.Masked() && p.Bits() >= least && p.Bits() <= most
+}
+
 // Run asks all questions and removes what it wrote. The Recording is nil if the run ended
 // before the last question, and in a dry run.
 func Run(ctx context.Context, c Config) (*Recording, error) {
 	r := newRun(c)
-	for _, step := range []func(context.Context) error{r.logIn, r.check, r.announce} {
-		if err := step(ctx); err != nil {
-			return nil, fmt.Errorf("%w (%d calls were made, nothing was written)", err, r.gate.calls)
-		}
-	}
-	if err := r.askAll(ctx); err != nil || c.DryRun {
+	if err := r.all(ctx); err != nil || c.DryRun {
 		return nil, err
 	}
 	return r.record()
 }
 
-// announce names in full what is written where, and leaves time to think again.
+// all does everything but the recording.
+func (r *run) all(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{r.logIn, r.check, r.announce} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("%w (%d calls were made, nothing was written)", err, r.gate.calls)
+		}
+	}
+	return r.askAll(ctx)
+}
+
+// announce names in full what will be written where, and leaves time to stop.
 func (r *run) announce(ctx context.Context) error {
-	const think = 10 * time.Second
+	const pause = 10 * time.Second
 	r.gate.open = true
 	if r.DryRun {
 		return nil
@@ -82,15 +95,15 @@ Routes are written into this table only, inside %[3]s only, to instance
 %[5]s or to one that does not exist. They are removed
 at the end; after an error and after Ctrl-C, too. The first write follows in %[6]v.
 
-`, r.Table, r.checked.VPC, r.ranges(), r.unchecked, r.Instance, think)
-	return r.wait(ctx, think)
+`, r.Table, r.checked.VPC, r.ranges(), r.unchecked, r.Instance, pause)
+	return r.wait(ctx, pause)
 }
 
 func (r *run) ranges() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(r.Ranges), " ", " and "), "[]")
 }
 
-// askAll asks, and cleans up however that ends.
+// askAll asks, and cleans up in every case.
 func (r *run) askAll(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.cleanUp(context.WithoutCancel(ctx))) }()
 	for i, q := range Questions() {
@@ -120,7 +133,7 @@ func (r *run) show(i int, row Row) {
 	fmt.Fprintf(r.Out, "| %s | %s | %s | %s |\n", row.Question, row.Assumed, strings.ReplaceAll(row.Seen, "|", "/"), row.Mark())
 }
 
-// lister returns what writes down the calls of a dry run as they are made.
+// lister returns a function that lists the calls of a dry run.
 func (r *run) lister() func(*http.Request, *update) {
 	title := ""
 	return func(req *http.Request, sent *update) {

@@ -26,7 +26,7 @@ type world struct {
 	Config
 	out, log bytes.Buffer
 	wire     func(*http.Request) error // before a request arrives; nil: all is well
-	spy      func(text string)         // is told what goes over the wire, apart from times; nil: nobody
+	spy      func(text string)         // called with what goes over the wire; nil: not called
 }
 
 func newWorld(t *testing.T, env map[string]string) *world {
@@ -60,7 +60,7 @@ func (w *world) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// check looks at what every run has to keep to, however it ended.
+// check checks what holds of every run, however it ended.
 func (w *world) check(t *testing.T) {
 	t.Helper()
 	all := w.Requests()
@@ -80,13 +80,13 @@ func (w *world) check(t *testing.T) {
 // rows returns the marks of a run by question.
 func (w *world) rows(t *testing.T) map[string]Row {
 	t.Helper()
-	rec, err := Run(t.Context(), w.Config)
-	if err != nil {
+	r := newRun(w.Config)
+	if err := r.all(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	w.check(t)
 	rows := map[string]Row{}
-	for _, row := range rec.Rows {
+	for _, row := range r.rows {
 		rows[row.Question] = row
 		if line := fmt.Sprintf("| %s | %s | %s | %s |\n", row.Question, row.Assumed, row.Seen, row.Mark()); !strings.Contains(w.out.String(), line) {
 			t.Errorf("the table lacks %s", line)
@@ -106,7 +106,7 @@ func TestSimulator(t *testing.T) {
 	}{
 		{nil, 9},
 		{map[string]string{"OS_IDENTITY_PROVIDER": "cluster-1"}, 9},
-		{map[string]string{"LIVE_CIDR": "10.20.0.0/16"}, 11}, // no IPv6, and the simulator's own subnet lies elsewhere
+		{map[string]string{"LIVE_CIDR": "10.20.0.0/16"}, 11}, // no IPv6, and the simulator's subnet is another
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			notAsked := 0
@@ -148,7 +148,7 @@ func broken() map[string]func(*otctest.Server) {
 		"quota of routes in a table":                                    knob(func(k *otctest.Knobs) { k.TableLimit = 100 }),
 		"members of a route table | members of a route table in a list": knob(func(k *otctest.Knobs) { k.ExtraMembers = true }),
 		"next hop of a local route":                                     knob(func(k *otctest.Knobs) { k.NullNextHop = true }),
-		"10 reads at once after a write: how many are stale":            knob(func(k *otctest.Knobs) { k.StaleReads = 2 * time.Second }),
+		"10 reads at once after a write: how many lack it":              knob(func(k *otctest.Knobs) { k.StaleReads = 2 * time.Second }),
 		"routes in the answer to a write":                               knob(func(k *otctest.Knobs) { k.PutAnswer = otctest.PutAnswerWhole }),
 		"add a route that is there, to the same next hop | add a route that is there, to another next hop": knob(func(k *otctest.Knobs) { k.DuplicateStatus = 409 }),
 		"one bad route among good ones (a duplicate)":                                                      knob(func(k *otctest.Knobs) { k.KeepPart = true }),

@@ -30,7 +30,7 @@ func Questions() []Question {
 		{"members of a route table in a list", "created_at default description id name routes subnets tenant_id updated_at vpc_id", members("tables", "routetables.0"), false},
 		{"next hop of a local route", `"-"`, localHop, false},
 
-		{"10 reads at once after a write: how many are stale", "0", stale, true},
+		{"10 reads at once after a write: how many lack it", "0", readsAfterWrite, true},
 		{"routes in the answer to a write", "the added ones", firstWrite, true},
 		{"add a route that is there, to the same next hop", "400 VPC.2812", writes("add 0"), true},
 		{"one bad route among good ones (a duplicate)", "nothing is applied", partial, false},

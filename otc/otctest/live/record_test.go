@@ -40,8 +40,8 @@ func (w *world) record(t *testing.T) *Recording {
 	return rec
 }
 
-// TestExample: the recording in the tree is what the simulator answers today, and says
-// what it is.
+// TestExample: the recording in the tree is what the simulator answers, and names
+// its source.
 func TestExample(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rec := newWorld(t, nil).record(t)
@@ -152,7 +152,7 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// TestProblems: an answer that nobody has foreseen is named.
+// TestProblems: an unforeseen answer is named.
 func TestProblems(t *testing.T) {
 	for want, breaks := range map[string]func(*otctest.Server){
 		`"2, 5, 6, 10 and 50 operations in one write": the simulator says "all are applied", the recording "6 are refused: 400 VPC.2800"`: func(s *otctest.Server) {
@@ -180,8 +180,8 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-// problems says where the simulator differs and is not known to, and which answers the
-// program does not take as it should.
+// problems returns where the simulator differs, known differences apart, and which
+// answers the program does not take as it should.
 func (rec *Recording) problems(t *testing.T, known map[string]string) (all []string) {
 	for _, row := range rec.Rows {
 		i := slices.IndexFunc(Questions(), func(q Question) bool { return q.Name == row.Question })
@@ -200,8 +200,8 @@ func (rec *Recording) problems(t *testing.T, known map[string]string) (all []str
 	return all
 }
 
-// replay gives the answer to the program's client, and returns what is wrong with what
-// it makes of it.
+// replay gives the answer to the program's client. It returns what is wrong with the
+// result.
 func (x Exchange) replay(t *testing.T) (wrong error) {
 	play := func(t *testing.T) {
 		cloud := otctest.New()

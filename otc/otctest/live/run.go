@@ -22,15 +22,15 @@ import (
 const (
 	mark        = "make live (otc-route-manager)" // the description of every route
 	callTimeout = 30 * time.Second
-	unmeasured  = 10 * time.Second // how long after a write reads may be stale, until that was asked
-	lateWrite   = 75 * time.Second // a PUT without an answer may be executed until then
+	unmeasured  = 10 * time.Second // how long reads may be outdated after a write, until this was measured
+	lateWrite   = 75 * time.Second // after its end a PUT without an answer is no longer executed
 	slack       = 10               // calls that the clean-up may need beside its deletes
 )
 
 var errUnsure = errors.New("a write got no answer")
 
-// A run is one walk through the questions. After the first failure, which is err, its
-// methods send nothing and return zero values.
+// A run asks the questions once. After the first failure, err, its methods send nothing
+// and return zero values.
 type run struct {
 	Config
 	simulated bool
@@ -42,14 +42,15 @@ type run struct {
 	token       string
 	base        map[string]string // URL by service, with version and project
 	checked     table             // as it was before the first write
-	unchecked   string            // what could not be
+	unchecked   string            // what could not be checked
 	kept        map[string]answer // for later questions
 
 	known  *table        // what the last read showed; nil after a write
 	wrote  time.Time     // when the last write ended
-	settle time.Duration // how long after a write reads may be stale
+	settle time.Duration // how long reads may be outdated after a write
 	chunk  int           // operations that the cloud takes in one write
 	dirty  bool          // something was written since the last clear
+	limit  int           // routes that the quota allows; 0: not known
 	fits   int           // routes that were added until the table was full; 0: it is not
 }
 
@@ -102,8 +103,8 @@ func (r *run) get(ctx context.Context, service, path string) answer {
 	return r.send(ctx, http.MethodGet, r.base[service]+path, r.token, nil)
 }
 
-// put makes one PUT to the route table. Ctrl-C does not interrupt it: whether it was
-// executed would not be known.
+// put makes one PUT to the route table. Ctrl-C does not interrupt it, or it would be
+// unknown whether it was executed.
 func (r *run) put(ctx context.Context, ops map[string][]op) answer {
 	if r.err = cmp.Or(r.err, ctx.Err()); r.err != nil {
 		return answer{}
@@ -118,8 +119,8 @@ func (r *run) put(ctx context.Context, ops map[string][]op) answer {
 	return a
 }
 
-// send makes one call. No answer, an answer of somebody else than the API, and one after
-// which the next ones fail, too, end the run.
+// send makes one call. The run ends without an answer, with an answer that is not the
+// API's, and with one that the next calls would get, too.
 func (r *run) send(ctx context.Context, method, address, token string, body []byte) (a answer) {
 	if r.err != nil {
 		return a
@@ -148,7 +149,7 @@ func (r *run) send(ctx context.Context, method, address, token string, body []by
 	return a
 }
 
-// read returns what the table holds, once reads are no longer stale.
+// read returns what the table holds, once reads are no longer outdated.
 func (r *run) read(ctx context.Context) table {
 	if r.known != nil && r.err == nil {
 		return *r.known
@@ -169,12 +170,13 @@ func (r *run) readNow(ctx context.Context) (t table) {
 // clear removes what questions wrote.
 func (r *run) clear(ctx context.Context) {
 	if r.dirty {
-		r.empty(ctx, r.chunk, r.chunk)
+		r.empty(ctx, r.chunk, 1)
 		r.dirty, r.gate.reserve = false, slack
 	}
 }
 
-// empty deletes until a read shows nothing of ours, so many at once as each try says.
+// empty deletes until a read shows nothing that this run wrote. Each try has its number
+// of deletes in a write.
 func (r *run) empty(ctx context.Context, chunks ...int) table {
 	for try := 0; ; try++ {
 		left := r.gate.left(r.read(ctx))
@@ -186,13 +188,13 @@ func (r *run) empty(ctx context.Context, chunks ...int) table {
 			continue
 		}
 		for part := range slices.Chunk(left, chunks[try]) {
-			r.write(ctx, "del "+strings.Join(part, " ")) // the next read tells
+			r.write(ctx, "del "+strings.Join(part, " ")) // the next read shows whether it was
 		}
 	}
 }
 
-// cleanUp removes all that the run wrote, whatever has happened, and shows the last
-// read. A write without an answer may be executed late, so it looks once more then.
+// cleanUp removes all that the run wrote and shows the last read. A write without an
+// answer may be executed late, so it reads once more then.
 func (r *run) cleanUp(ctx context.Context) error {
 	r.gate.question, r.gate.reserve = "at the end", 0
 	var last table
@@ -200,7 +202,7 @@ func (r *run) cleanUp(ctx context.Context) error {
 		r.err, r.known = r.wait(ctx, time.Duration(2*try)*time.Second), nil
 		last = r.empty(ctx, r.chunk, 5, 1)
 		if r.err == nil && r.gate.unanswered {
-			fmt.Fprintf(r.Log, "A write got no answer and may still be executed: looking again in %v, please wait.\n", lateWrite)
+			fmt.Fprintf(r.Log, "A write got no answer and may still be executed: the table is read again in %v, please wait.\n", lateWrite)
 			r.gate.unanswered, r.err = false, errUnsure
 			_ = r.wait(ctx, lateWrite) // nothing interrupts it
 		}

@@ -48,7 +48,7 @@ func (r *run) write(ctx context.Context, words string) answer {
 	return r.put(ctx, ops)
 }
 
-// String says what an update does.
+// String lists the operations.
 func (u update) String() string {
 	var parts []string
 	for _, kind := range []string{"del", "mod", "add"} {
@@ -108,7 +108,7 @@ func (t table) own() (own []route) {
 	return own
 }
 
-// String says what routes it holds.
+// String counts the local routes and lists the others.
 func (t table) String() string {
 	own := t.own()
 	text := fmt.Sprintf("%d local routes", len(t.Routes)-len(own))
@@ -124,7 +124,7 @@ func (t table) String() string {
 	return text
 }
 
-// An answer is what the cloud said.
+// An answer is a response of the cloud.
 type answer struct {
 	status int
 	header http.Header
