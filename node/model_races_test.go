@@ -47,7 +47,7 @@ func (m *model) handOver(w *actor, n int) {
 		m.postpone(w, n/4)
 	}
 	if n%3 == 0 && m.tardy {
-		m.slow(w.agent, 1, []time.Duration{9 * time.Second, 18 * time.Second}[n/4%2])
+		m.slow(w.agent, 1, []time.Duration{18 * time.Second, 9 * time.Second}[n/4%2])
 	}
 	m.take(w, rest...)
 	m.take(o, append(slices.Clone(o.has), p)...)
@@ -64,7 +64,7 @@ func (m *model) handOver(w *actor, n int) {
 		m.take(o, append(slices.Clone(o.has), m.other(o)...)...)
 		m.tell(o)
 	case 3:
-		m.blind(o.agent, []time.Duration{4 * time.Minute, 45 * time.Second}[n/2048%2])
+		m.blind(o.agent, []time.Duration{4 * time.Minute, 57 * time.Second}[n/2048%2])
 		m.slow(o.agent, 3, 18*time.Second)
 	}
 }

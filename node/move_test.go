@@ -274,3 +274,41 @@ func TestStopLeavesRoutes(t *testing.T) {
 		w.wantRoutes("10.128.2.0/23 → worker-1 *")
 	})
 }
+
+// TestFlap: an annotation that changes ten times a second for 20 seconds costs a few PUTs, log lines
+// and Events. Five seconds later what it then says is followed.
+func TestFlap(t *testing.T) {
+	const other = "10.129.0.0/23"
+	one, two, three := annotation("10.128.2.0/23"), annotation(other), annotation("10.129.2.0/23")
+	for _, tt := range []struct {
+		name   string
+		values []string // "": no annotation
+		cost   string
+		want   string
+	}{
+		{"two values, back in the end", []string{two, one}, "1 PUTs, 1 lines, 1 Events", home},
+		{"two values, moved in the end", []string{one, two}, "1 PUTs, 1 lines, 1 Events", other + " → worker-1 *"},
+		{"three values", []string{one, three, two}, "2 PUTs, 2 lines, 2 Events", "10.129.2.0/23 → worker-1 *"},
+		{"good and missing", []string{"", one}, "0 PUTs, 6 lines, 3 Events", home},
+		{"good and malformed", []string{"{", one}, "0 PUTs, 6 lines, 3 Events", home},
+		{"another value and missing", []string{"", two}, "1 PUTs, 7 lines, 4 Events", other + " → worker-1 *"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(w *world) {
+				a := w.settled(1)
+				lines, events := len(a.told.all()), len(a.kube.all())
+				for i := range 200 {
+					value := tt.values[i%len(tt.values)]
+					a.see(func(f *Facts) { f.Annotated, f.Annotation = value != "", value })
+					w.pass(100 * time.Millisecond)
+				}
+				if got := fmt.Sprintf("%d PUTs, %d lines, %d Events", len(w.puts()), len(a.told.all())-lines, len(a.kube.all())-events); got != tt.cost {
+					t.Errorf("%s, want %s; the log:\n%s", got, tt.cost, a.log())
+				}
+				w.pass(flapPause)
+				w.wantRoutes(tt.want)
+				a.wantState(true, true)
+			})
+		})
+	}
+}
