@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -124,6 +125,9 @@ func TestTwoClaimants(t *testing.T) {
 		if n := loser.events("Warning RouteConflict", "10.128.2.0/23 leads to instance "+winner.id+", which exists"); n == 0 || n > 48 {
 			t.Errorf("%d Events in a day, want one and then at most two an hour", n)
 		}
+		loser.move("10.128.2.0/23", "10.129.0.0/23") // which starts no other fight
+		w.wantRoutes("10.128.2.0/23 → "+winner.name+" *", "10.129.0.0/23 → "+loser.name+" *")
+		loser.wantState(false, false)
 		loser.move("10.129.0.0/23")
 		w.wantRoutes("10.128.2.0/23 → "+winner.name+" *", "10.129.0.0/23 → "+loser.name+" *")
 		loser.wantState(true, true)
@@ -149,6 +153,9 @@ func TestNodeDeleted(t *testing.T) {
 		}
 		a.wantTold(1, "warning node worker-1 was deleted; its routes go in 10s unless it comes back")
 		a.wantEvents(2, "Normal RouteRemoved node worker-1 is gone; removed 10.128.2.0/23")
+		if n := a.counts.get("pass success"); n != 4 {
+			t.Errorf("%d passes, want one of each table before and after", n)
+		}
 		w.Reset()
 		w.pass(24 * time.Hour)
 		w.wantCalls("get get get get") // twice each: it is a confirmation as any other
@@ -156,6 +163,11 @@ func TestNodeDeleted(t *testing.T) {
 		a.see(func(f *Facts) { f.UID = "uid-new" })
 		w.wantRoutes("nat 0.0.0.0/0 → nat-1", "10.128.2.0/23 → worker-1 *")
 		a.wantState(true, true)
+		w.Fail(otctest.Fault{Op: otctest.OpServerGet, Hang: true, Times: -1})
+		a.see(func(f *Facts) { f.UID = "uid-newer" })
+		a.vanish() // before its instance was found
+		w.pass(time.Minute)
+		w.wantRoutes("nat 0.0.0.0/0 → nat-1")
 	})
 }
 
@@ -308,6 +320,9 @@ func TestFlap(t *testing.T) {
 				w.pass(flapPause)
 				w.wantRoutes(tt.want)
 				a.wantState(true, true)
+				if took := slices.Max(a.counts.took); took > flapPause+time.Second {
+					t.Errorf("annotation to route: %v", took)
+				}
 			})
 		})
 	}

@@ -62,6 +62,7 @@ func (s *tableState) retarget(to target, due time.Time) {
 	next := *s
 	switch {
 	case to.epoch == s.target.epoch && to.sameRoutes(s.target): // only whether it is kept or brought about
+		to.since = s.target.since
 		if next.target = to; !to.keep && (!s.plan.isComplete() || len(s.plan.GivenUp) > 0) {
 			next.set(due)
 		}
