@@ -212,6 +212,9 @@ func (s *tableState) sentence(cfg *Config, waits []time.Duration) string {
 	if s.putBacks > 0 {
 		out += fmt.Sprintf(" %dx", s.putBacks)
 	}
+	if s.err == nil && s.failures > 0 {
+		out += fmt.Sprintf(", %d failures", s.failures)
+	}
 	if n := len(s.removed); n > 0 {
 		out += fmt.Sprintf(", %d removed", n)
 	}

@@ -123,6 +123,12 @@ func TestGivenUp(t *testing.T) {
 		a.see(func(f *Facts) { f.Annotated = true })
 		w.wantRoutes(home, "10.128.4.0/23 → worker-2 *")
 		a.wantState(true, true)
+		a.see(func(f *Facts) { f.Annotated = false })
+		b.move("10.128.4.0/23", "10.128.2.0/23")
+		w.pass(time.Hour)
+		b.crash()
+		a.see(func(f *Facts) { f.Annotated = true }) // taken over at once
+		w.wantRoutes(home, "10.128.4.0/23 → worker-2 *")
 	})
 }
 

@@ -74,8 +74,12 @@ func TestOrphans(t *testing.T) {
 						}
 					}
 					if clean {
-						if n := w.deletions(orphan); n != 1 || counted != 0 {
-							t.Errorf("deleted %d times, %d counted after that; want 1, 0", n, counted)
+						deleted := 0
+						for _, a := range agents {
+							deleted += a.counts.get("delete success")
+						}
+						if n := w.deletions(orphan); n != 1 || deleted != 1 || counted != 0 {
+							t.Errorf("%d PUTs, %d deletions and %d orphans counted; want 1, 1, 0", n, deleted, counted)
 						}
 						return
 					}
@@ -87,6 +91,14 @@ func TestOrphans(t *testing.T) {
 					w.pass(2 * time.Hour)
 					if n := w.Count(otctest.OpServerGet); n > 0 {
 						t.Errorf("%d reads of servers that are known to be gone", n)
+					}
+					for _, a := range agents {
+						if n := a.Status().Orphans; a != gone {
+							a.move(subnetOf(int(a.name[7]-'0') + 10).String())
+							if got := a.Status().Orphans; got != n {
+								t.Errorf("%d orphans, %d after a move", n, got)
+							}
+						}
 					}
 				})
 			})
@@ -133,6 +145,10 @@ func TestOrphansInDoubt(t *testing.T) {
 				orphans := map[string]int{"Node still there": 1, "a Node's name that was cut off": 1}[name]
 				a.wantTold(orphans, "warning", "instances that are gone, which stay because their Node is still there")
 				a.wantTold(orphans, "instances that are gone")
+				fails := strings.Contains(name, "list")
+				if n := a.lines("error could not see which instances exist"); (n > 0) != fails || n > 13 {
+					t.Errorf("the failed list is reported %d times", n)
+				}
 				if got := a.Status().Orphans; got != orphans {
 					t.Errorf("%d orphans, want %d", got, orphans)
 				}
