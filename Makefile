@@ -47,7 +47,7 @@ TOOL = cd .make/tools && GOFLAGS= $(GO) build -o ../../.cache/
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{name[++n] = $$1; what[n] = $$2} END {half = int((n + 1) / 2); \
-		for (i = 1; i <= half; i++) printf "  %-16s %-23s %-13s %s\n", name[i], what[i], name[i + half], what[i + half]}' $(firstword $(MAKEFILE_LIST))
+		for (i = 1; i <= half; i++) printf "  %-16s %-26s %-13s %s\n", name[i], what[i], name[i + half], what[i + half]}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  image      $(IMAGE)    REGISTRY IMAGE_NAME IMAGE_TAG'
 	@echo '  namespace  $(NAMESPACE)    NAMESPACE'

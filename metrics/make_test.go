@@ -246,6 +246,10 @@ func TestNodes(t *testing.T) {
 		if !strings.Contains(out, "\n"+tt.line+"\n") {
 			t.Errorf("%s: got\n%swant the line\n%s", tt.name, out, tt.line)
 		}
+		const guide = "   what to do: metrics/TROUBLESHOOTING.md\n"
+		if got, want := strings.Contains(out, guide), !strings.Contains(tt.line, "yes     yes"); got != want {
+			t.Errorf("%s: the document is named: %v, want %v, in\n%s", tt.name, got, want, out)
+		}
 		for _, advice := range []string{login, image, arch, exit2} {
 			if got, want := strings.Contains(out, advice), advice == tt.advice; got != want {
 				t.Errorf("%s: %q is advised: %v, want %v, in\n%s", tt.name, advice, got, want, out)
