@@ -1,4 +1,4 @@
-// Package otctest is a pretend Open Telekom Cloud: the part of IAM, VPC and
+// Package otctest is a fake Open Telekom Cloud: the part of IAM, VPC and
 // ECS that decides about routes, with the state, the wire format and the
 // oddities of the real one. It is not a client and knows none.
 //

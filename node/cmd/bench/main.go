@@ -1,9 +1,9 @@
-// Command bench measures the real program between a pretend cloud and a pretend
+// Command bench measures the real program between a fake cloud and a fake
 // Kubernetes API, and compares each figure with its bar and with a baseline
 // measured in the same run: a loop that polls over the full clientset (folder
 // baseline).
 //
-// It prints the table of node/SCALE.md and ends with status 1 if a bar is missed.
+// It prints the version, the machine and the table of node/SCALE.md, and ends with status 1 if a bar is missed.
 package main
 
 import (
@@ -11,7 +11,9 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -65,7 +67,11 @@ func run(ctx context.Context, o options) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	fmt.Println(machine())
+	tested, err := exec.CommandContext(ctx, o.bin, "-version").Output()
+	if err != nil {
+		return false, fmt.Errorf("%s -version: %w", o.bin, err)
+	}
+	fmt.Printf("%s, on %s\n", strings.TrimSpace(string(tested)), machine())
 	return printTable(os.Stdout, rows(ours, base, micro), o.slower), nil
 }
 

@@ -1,5 +1,5 @@
 // Command demo shows OTC Route Manager at work without a cluster and without an
-// account: the real program runs between a pretend cloud and a pretend
+// account: the real program runs between a fake cloud and a fake
 // Kubernetes API, and each thing it should do is done to it and checked.
 //
 // With ONCE=1 in the environment it ends after the last check, with status 1 if
@@ -44,7 +44,7 @@ func run(ctx context.Context, bin string, byIDToken, once bool) error {
 			return err
 		}
 	}
-	fmt.Printf("%s, the real program, runs between a pretend cloud (%s)\nand a pretend Kubernetes API (%s).\n", bin, w.CloudURL, w.KubeURL)
+	fmt.Printf("%s, the real program, runs between a fake cloud (%s)\nand a fake Kubernetes API (%s).\n", bin, w.CloudURL, w.KubeURL)
 	p, err := stage.Start(bin, w.Environment(), func(line string) { fmt.Printf("      │ %s\n", line) })
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func (d *demo) tell(ctx context.Context) error {
 }
 
 func (d *demo) wait(ctx context.Context) error {
-	d.step("A Node appears, without pod subnets", "OVN-Kubernetes has given it none yet: the program waits.")
+	d.step("A Node appears, without pod subnets", "OVN-Kubernetes has not given it one yet: the program waits.")
 	d.Kube.Put(stage.Worker())
 	var why string
 	err := d.program.Until(ctx, "the program to see the Node", func() (seen bool) {
@@ -154,7 +154,7 @@ func (d *demo) annotate(ctx context.Context, subnet string) error {
 func (d *demo) checkRoutes(want ...string) {
 	own, others := d.routes()
 	d.check(slices.Equal(own, want), "routed to this Node's instance: %v", own)
-	d.check(slices.Equal(others, foreign()), "the %d routes of others are the same to the byte", len(others))
+	d.check(slices.Equal(others, foreign()), "the %d foreign routes are unchanged, byte for byte", len(others))
 }
 
 func (d *demo) checkCalls(before int, want ...string) {

@@ -1,4 +1,4 @@
-// Package stage runs the real program between a pretend cloud and a pretend
+// Package stage runs the real program between a fake cloud and a fake
 // Kubernetes API, for those who show it to people: the demo, and the check of the
 // status page. It is no test helper: what goes wrong is an error that tells the
 // program's last lines.
@@ -71,7 +71,7 @@ func NewWorld() (*World, error) {
 	return w, os.WriteFile(w.kubeconfig(), []byte(config), 0o600)
 }
 
-// Close ends both pretend worlds and removes what they left on disk.
+// Close ends the fake cloud and the fake Kubernetes API, and removes what they left on disk.
 func (w *World) Close() {
 	w.Kube.Close()
 	w.front.CloseClientConnections()
