@@ -89,6 +89,7 @@ demo: ## see it work, no cluster
 	@exec dist/demo -bin dist/otc-route-manager -login $(LOGIN)
 
 live: ## ask the real cloud
+	@echo 'ℹ️ compiling: a minute the first time, then seconds' >&2
 	@$(BUILD) -o dist/ ./node/cmd/live
 	@LIVE_ROUTE_TABLE='$(LIVE_ROUTE_TABLE)' LIVE_INSTANCE='$(LIVE_INSTANCE)' LIVE_CIDR='$(LIVE_CIDR)' exec dist/live
 

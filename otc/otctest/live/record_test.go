@@ -203,25 +203,21 @@ func (rec *Recording) problems(t *testing.T, known map[string]string) (all []str
 // replay gives the answer to the program's client. It returns what is wrong with the
 // result.
 func (x Exchange) replay(t *testing.T) (wrong error) {
-	play := func(t *testing.T) {
-		cloud := otctest.New()
-		client := otc.New(otc.Config{AuthURL: "https://iam.eu-de.otc.t-systems.com/v3", Region: "eu-de", Allowed: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
-			Credentials: func() (otc.Credentials, error) {
-				return otc.Credentials{User: otctest.User, Account: otctest.Account, Secret: otc.NewSecret(otctest.Password), ProjectName: otctest.Project}, nil
-			},
-			Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-				if r.Method != x.Method { // the login before the call
-					return cloud.RoundTrip(r)
-				}
-				h := http.Header{}
-				for name, value := range x.Header {
-					h.Set(name, value)
-				}
-				return &http.Response{StatusCode: x.Status, Header: h, Body: io.NopCloser(bytes.NewReader(x.Body)), Request: r}, nil
-			})}, nil)
-		wrong = x.judge(x.call(t, client))
-	}
-	synctest.Test(t, play)
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.OTC.Allowed = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+		w.OTC.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if r.Method != x.Method { // the login before the call
+				return w.Server.RoundTrip(r)
+			}
+			h := http.Header{}
+			for name, value := range x.Header {
+				h.Set(name, value)
+			}
+			return &http.Response{StatusCode: x.Status, Header: h, Body: io.NopCloser(bytes.NewReader(x.Body)), Request: r}, nil
+		})
+		wrong = x.judge(x.call(t, otc.New(w.OTC, nil)))
+	})
 	return wrong
 }
 
@@ -260,7 +256,7 @@ func (x Exchange) judge(err error) error {
 	case strings.Contains(e.Hint, "unexpected response"):
 		return fmt.Errorf("HTTP %d %s is not in the policy table", e.Status, e.Code)
 	}
-	ok, grant := e.Reaction == otc.Permanent, strings.Contains(e.Hint, "grant ") || strings.Contains(e.Hint, "this call needs")
+	ok := e.Reaction == otc.Permanent
 	switch {
 	case strings.HasPrefix(x.Question, "a token that was never issued"):
 		ok = e.Reaction == otc.Relogin
@@ -271,7 +267,7 @@ func (x Exchange) judge(err error) error {
 	case strings.HasPrefix(x.Question, "an instance that"):
 		ok = otc.IsNotFound(err)
 	case x.Status == http.StatusForbidden:
-		ok = ok && grant
+		ok = ok && strings.Contains(e.Hint, "grant ")
 	}
 	if !ok {
 		return fmt.Errorf("got %v, %v", e.Reaction, err)

@@ -170,6 +170,7 @@ func TestEndsAtAnyCall(t *testing.T) {
 	for name, happens := range map[string]func(w *world, stop func()) error{
 		"Ctrl-C":                   interrupt,
 		"Ctrl-C, reads lag":        interrupt,
+		"Ctrl-C, no lists":         interrupt,
 		"not executed":             func(*world, func()) error { return errCut },
 		"write executed":           fault(otctest.Fault{Applied: true, Err: errCut}),
 		"write executed, as later": fault(otctest.Fault{Applied: true, Err: errCut, Times: 3}),
@@ -179,7 +180,17 @@ func TestEndsAtAnyCall(t *testing.T) {
 		"write, throttled":         fault(otctest.Fault{Status: 429}),
 	} {
 		t.Run(name, func(t *testing.T) {
-			methods := undisturbed(t)
+			prepare := func(w *world) {
+				w.Set(func(k *otctest.Knobs) {
+					switch k.TableLimit = 60; name {
+					case "Ctrl-C, reads lag":
+						k.StaleReads = 3 * time.Second
+					case "Ctrl-C, no lists":
+						k.MaxRoutesPerRequest = 1
+					}
+				})
+			}
+			methods := undisturbed(t, prepare)
 			for n, method := range methods {
 				if strings.HasPrefix(name, "write") && method != http.MethodPut {
 					continue
@@ -188,12 +199,7 @@ func TestEndsAtAnyCall(t *testing.T) {
 					ctx, stop := context.WithCancel(t.Context())
 					defer stop()
 					w := newWorld(t, nil)
-					w.Set(func(k *otctest.Knobs) {
-						k.TableLimit = 60
-						if strings.HasSuffix(name, "lag") {
-							k.StaleReads = 3 * time.Second
-						}
-					})
+					prepare(w)
 					calls := -1
 					w.wire = func(*http.Request) error {
 						if calls++; calls != n {
@@ -216,10 +222,10 @@ func TestEndsAtAnyCall(t *testing.T) {
 }
 
 // undisturbed returns the methods of all calls of a run.
-func undisturbed(t *testing.T) (methods []string) {
+func undisturbed(t *testing.T, prepare func(*world)) (methods []string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		w.Set(func(k *otctest.Knobs) { k.TableLimit = 60 })
+		prepare(w)
 		w.rows(t)
 		for _, r := range w.Requests() {
 			methods = append(methods, r.Method)

@@ -171,7 +171,7 @@ func (r *run) readNow(ctx context.Context) (t table) {
 func (r *run) clear(ctx context.Context) {
 	if r.dirty {
 		r.empty(ctx, r.chunk, 1)
-		r.dirty, r.gate.reserve = false, slack
+		r.dirty, r.gate.reserve = r.err != nil, slack
 	}
 }
 
@@ -197,6 +197,9 @@ func (r *run) empty(ctx context.Context, chunks ...int) table {
 // answer may be executed late, so it reads once more then.
 func (r *run) cleanUp(ctx context.Context) error {
 	r.gate.question, r.gate.reserve = "at the end", 0
+	if r.dirty {
+		fmt.Fprintln(r.Log, "What was written is deleted, please wait.")
+	}
 	var last table
 	for try := range 4 {
 		r.err, r.known = r.wait(ctx, time.Duration(2*try)*time.Second), nil

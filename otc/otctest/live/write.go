@@ -50,8 +50,12 @@ func readsAfterWrite(ctx context.Context, r *run) string {
 			n, settle = n+1, time.Second+time.Duration(i+1)*pace
 		}
 	}
-	if r.settle = settle; n == 10 {
+	switch {
+	case r.err != nil: // it is still not known
+	case n == 10:
 		r.settle = 3 * unmeasured
+	default:
+		r.settle = settle
 	}
 	return fmt.Sprint(n)
 }
