@@ -59,22 +59,18 @@ type tableState struct {
 
 // retarget makes another target due at that time. What was learned stays as far as it still counts.
 func (s *tableState) retarget(to target, due time.Time) {
-	next := *s
-	switch {
-	case to.epoch == s.target.epoch && to.sameRoutes(s.target): // only whether it is kept or brought about
+	isSameEpoch := to.epoch == s.target.epoch
+	if isSameEpoch && to.sameRoutes(s.target) { // only whether it is kept or brought about
 		to.since = s.target.since
-		if next.target = to; !to.keep && (!s.plan.isComplete() || len(s.plan.GivenUp) > 0) {
-			next.set(due)
+		if s.target = to; !to.keep && (!s.plan.isComplete() || len(s.plan.GivenUp) > 0) {
+			s.set(due)
 		}
-		*s = next
 		return
-	case to.epoch != s.target.epoch:
-		next = tableState{id: s.id, revision: s.revision, read: s.read}
-	default:
-		next = tableState{id: s.id, revision: s.revision, read: s.read, confirmed: s.confirmed, putBacks: s.putBacks, orphans: s.orphans}
 	}
-	next.target = to
-	next.set(due)
+	next := tableState{id: s.id, revision: s.revision, target: to, schedule: schedule{at: due, ended: s.ended}, read: s.read}
+	if isSameEpoch {
+		next.confirmed, next.putBacks, next.orphans = s.confirmed, s.putBacks, s.orphans
+	}
 	*s = next
 }
 
