@@ -20,10 +20,10 @@ about() {
 	OS_USERNAME) say '' 'Service user, used by all nodes; the README lists the permissions it needs.' \
 		'OTC console: Identity and Access Management > Users. Access type: programmatic.' ;;
 	OS_PASSWORD) say '' 'Password of the service user. It is not shown, and never part of a command line.' ;;
-	ROUTE_TABLE_ID) say '' 'Route table that gets the routes, a UUID; several with commas between.' \
+	ROUTE_TABLE_ID) say '' 'Route table that gets the routes, a UUID; comma-separated if several.' \
 		"OTC console: Virtual Private Cloud > Route Tables > the table of the clients' subnet > ID." \
 		"For clients in other VPCs, behind VPN or Direct Connect: the VPC's default table." ;;
-	CLUSTER_CIDR) say '' 'Pod network of the cluster, for example 10.128.0.0/14; several with commas between.' \
+	CLUSTER_CIDR) say '' 'Pod network of the cluster, for example 10.128.0.0/14; comma-separated if several.' \
 		'Routes outside are never touched. On OpenShift: oc get network.config cluster -o yaml, clusterNetwork.' ;;
 	esac
 }

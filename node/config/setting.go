@@ -80,7 +80,7 @@ func (c *Config) settings() []Setting {
 		{Name: "KUBE_OWN_NODE", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.ownNode),
 			Meaning: "ask the API server as system:node:NODE_NAME, which may read its own Node only", Want: wantBoolean},
 		{Name: "DRY_RUN", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.DryRun),
-			Meaning: "plan and tell, write nothing", Want: wantBoolean},
+			Meaning: "log planned changes without writing them", Want: wantBoolean},
 		{Name: "DRIFT_CHECK_INTERVAL", Default: "15m", Object: ConfigMap, shown: true, parse: duration(10*time.Second, &c.Node.DriftInterval),
 			Meaning: "how often a table that was right is read again; 0: never", Want: "0, or 10s to 24h, for example 15m"},
 		{Name: "DRIFT_REPAIR", Default: "false", Object: ConfigMap, shown: true, parse: boolean(&c.Node.DriftRepair),
@@ -141,8 +141,8 @@ const (
 // ExitCodes returns the exit codes with their meaning.
 func ExitCodes() []ExitCode {
 	return []ExitCode{
-		{ExitOK, "asked to stop; -check: all is well"},
-		{ExitFailure, "a failure that waiting does not cure; -check: a step failed"},
+		{ExitOK, "stopped on request; -check: every step succeeded"},
+		{ExitFailure, "a failure that waiting does not end; -check: a step failed"},
 		{ExitConfiguration, "a setting is missing or wrong, or an unknown flag; nothing was sent"},
 	}
 }
