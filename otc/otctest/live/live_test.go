@@ -103,14 +103,20 @@ func TestSimulator(t *testing.T) {
 	for _, tt := range []struct {
 		env      map[string]string
 		notAsked int
+		odd      otctest.Fault // but to be understood
 	}{
-		{nil, 9},
-		{map[string]string{"OS_IDENTITY_PROVIDER": "cluster-1"}, 9},
-		{map[string]string{"LIVE_CIDR": "10.20.0.0/16"}, 11}, // no IPv6, and the simulator's subnet is another
+		{nil, 9, otctest.Fault{}},
+		{map[string]string{"OS_IDENTITY_PROVIDER": "cluster-1"}, 9, otctest.Fault{}},
+		{nil, 9, otctest.Fault{Op: otctest.OpQuotas, Body: []byte(`{"quotas":{"resources":[{"type":"vpc","quota":5},{"type":"routetableContainRoutes","quota":200}]}}`)}},
+		{map[string]string{"LIVE_CIDR": "10.20.0.0/16"}, 11, otctest.Fault{}}, // no IPv6, and the simulator's subnet is another
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			notAsked := 0
-			for _, row := range newWorld(t, tt.env).rows(t) {
+			w := newWorld(t, tt.env)
+			if tt.odd.Op != "" {
+				w.Fail(tt.odd)
+			}
+			for _, row := range w.rows(t) {
 				switch row.Mark() {
 				case "≠":
 					t.Errorf("%s: seen %s, assumed %s", row.Question, row.Seen, row.Assumed)

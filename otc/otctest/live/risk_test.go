@@ -134,6 +134,26 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// TestCleanUpHasCalls: the clean-up has the calls that the questions may not make.
+func TestCleanUpHasCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		r := newRun(w.Config)
+		if err := errors.Join(r.logIn(t.Context()), r.check(t.Context()), r.announce(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		r.write(t.Context(), "add 0 1 2")
+		r.gate.calls = maxCalls - r.gate.reserve
+		if a := r.write(t.Context(), "add 3"); r.err == nil {
+			t.Errorf("a question got %v from the calls of the clean-up", a)
+		}
+		if err := r.cleanUp(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.check(t)
+	})
+}
+
 // TestDryRun: each call is listed, with what it writes and where.
 func TestDryRun(t *testing.T) {
 	w := newWorld(t, nil)
