@@ -115,6 +115,9 @@ func TestNewsGoFirstWhileLookingForTheInstance(t *testing.T) {
 		w.DeleteServer(a.id)
 		a.boot()
 		w.pass(time.Hour)
+		if n := a.counts.get("pass error"); n < 7 || n > 13 {
+			t.Errorf("%d passes in the hour count as errors", n)
+		}
 		w.AddServer(otctest.Instance{ID: a.id, Name: a.name, Fixed: []string{"10.20.0.11"}})
 		w.Reset()
 		a.move("10.129.0.0/23")

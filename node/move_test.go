@@ -287,7 +287,7 @@ func TestStopLeavesRoutes(t *testing.T) {
 	})
 }
 
-// TestFlap: an annotation that changes ten times a second for 20 seconds costs a few PUTs, log lines
+// TestFlap: an annotation that flaps, mostly ten times a second, for 20 seconds costs a few PUTs, log lines
 // and Events. Five seconds later what it then says is followed.
 func TestFlap(t *testing.T) {
 	const other = "10.129.0.0/23"
@@ -300,6 +300,7 @@ func TestFlap(t *testing.T) {
 	}{
 		{"two values, back in the end", []string{two, one}, "1 PUTs, 1 lines, 1 Events", home},
 		{"two values, moved in the end", []string{one, two}, "1 PUTs, 1 lines, 1 Events", other + " → worker-1 *"},
+		{"two values, two seconds each", slices.Concat(slices.Repeat([]string{one}, 20), slices.Repeat([]string{two}, 20)), "1 PUTs, 1 lines, 1 Events", other + " → worker-1 *"},
 		{"three values", []string{one, three, two}, "2 PUTs, 2 lines, 2 Events", "10.129.2.0/23 → worker-1 *"},
 		{"good and missing", []string{"", one}, "0 PUTs, 6 lines, 3 Events", home},
 		{"good and malformed", []string{"{", one}, "0 PUTs, 6 lines, 3 Events", home},
