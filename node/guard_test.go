@@ -40,7 +40,7 @@ func newGuard(w *world, report func(format string, args ...any)) *guard {
 
 // A sight is a route table as a process last read it, and what it sent since.
 type sight struct {
-	routes []otc.Route
+	shown  []byte // the answer's body
 	asked  time.Time
 	body   string // of the last PUT since the read; "" if there was none
 	status int    // what it was answered; 0: nothing
@@ -80,19 +80,23 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (g *guard) read(key string, asked time.Time, body []byte) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if json.Valid(body) {
+		g.seen[key] = &sight{shown: body, asked: asked}
+	}
+}
+
+// routes returns what the read showed.
+func (s *sight) routes() (routes []otc.Route) {
 	var answer struct {
 		RouteTable struct{ Routes []otctest.Route }
 	}
-	if json.Unmarshal(body, &answer) != nil {
-		return
-	}
-	var routes []otc.Route
+	_ = json.Unmarshal(s.shown, &answer)
 	for _, r := range answer.RouteTable.Routes {
 		routes = append(routes, otc.Route{Type: r.Type, Destination: otc.ParseDestination(r.Destination), NextHop: r.NextHop, Description: r.Description, Raw: r.Destination})
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.seen[key] = &sight{routes: routes, asked: asked}
+	return routes
 }
 
 func (g *guard) answered(key string, resp *http.Response) {
@@ -120,7 +124,7 @@ func (g *guard) judge(name, key, body string) {
 		g.report("R6: %s sent a PUT %v after its read: %s", name, age, body)
 	}
 	s.body, s.status = body, 0
-	for _, fault := range g.faults(g.w.named(name), s.routes, body) {
+	for _, fault := range g.faults(g.w.named(name), s.routes(), body) {
 		g.report("%s by %s: %s", fault, name, body)
 	}
 }

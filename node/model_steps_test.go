@@ -47,7 +47,7 @@ func steps() map[string]func(m *model, w *actor, n int) {
 // weighted returns the names of steps, the frequent ones more than once.
 func weighted() []string {
 	all := slices.Sorted(maps.Keys(steps()))
-	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node", "late", "borrow", "hand over", "hand over", "hand over", "hand over", "made anew", "killed")
+	return append(all, "move", "move", "move", "stranger", "stranger", "stranger", "fault", "fault", "fault", "crash", "start", "create Node", "late", "borrow", "hand over", "hand over", "hand over", "made anew", "killed")
 }
 
 // maxStale is the longest time that a read is stale for. With late PUTs it is
