@@ -42,7 +42,7 @@ var (
 
 const (
 	shutdownTimeout = 3 * time.Second
-	flushTimeout    = time.Second // for the last log lines, if nobody reads them
+	flushTimeout    = time.Second // for the last log lines, if they are not read
 )
 
 func main() {
@@ -73,17 +73,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	defer lines.Flush(flushTimeout)
 	log := slog.New(handler)
 	klog.SetSlogLogger(slog.New(logging.Demoted(handler)))
-	switch {
-	case opts.checkConfig:
-		list(stderr, "", cfg.Warnings)
-		list(stdout, "", problems)
-	case opts.check:
-		list(stdout, "ℹ️ configuration: ", cfg.Warnings)
-		list(stdout, "❌ configuration: ", problems)
-	default:
-		logProblems(log, cfg.Warnings, problems)
-	}
-	switch {
+	switch opts.report(cfg.Warnings, problems, stdout, stderr, log); {
 	case len(problems) > 0:
 		return config.ExitConfiguration
 	case opts.checkConfig:
@@ -95,6 +85,20 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return check(ctx, cfg, getenv, stdout, log)
 	}
 	return start(ctx, cfg, log)
+}
+
+// report shows what is wrong with the settings, in the form that the flags ask for.
+func (o options) report(warnings, problems []string, stdout, stderr io.Writer, log *slog.Logger) {
+	switch {
+	case o.checkConfig:
+		list(stderr, "", warnings)
+		list(stdout, "", problems)
+	case o.check:
+		list(stdout, "ℹ️ configuration: ", warnings)
+		list(stdout, "❌ configuration: ", problems)
+	default:
+		logProblems(log, warnings, problems)
+	}
 }
 
 // options are what the flags say.

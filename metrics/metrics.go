@@ -163,7 +163,7 @@ func (m *Metrics) RouteLimit(n int) { m.tableLimit.Store(int64(n)) }
 
 // Request counts one HTTP request to the service "iam", "vpc" or "ecs". The
 // operation is in snake case, such as "login" or "get_route_table"; code is the
-// HTTP status, or "error" if there was no answer. A status that nobody registered
+// HTTP status, or "error" if there was no answer. A status that is not registered
 // is "other": who answers must not decide how many series there are.
 func (m *Metrics) Request(service, operation, code string, d time.Duration) {
 	if n, _ := strconv.Atoi(code); code != "error" && http.StatusText(n) == "" {

@@ -28,7 +28,7 @@ type page struct {
 }
 
 // newPage returns a page whose template is parsed at the first visit: a pod whose page
-// nobody opens does not pay for it in memory.
+// is never opened does not pay for it in memory.
 func newPage() page {
 	return page{
 		parsed: sync.OnceValue(func() *template.Template {
@@ -51,7 +51,7 @@ func hash(text string) string {
 }
 
 // write answers with the page for v. html/template escapes every value; what has no
-// glyph, in whatever value it came, is replaced afterwards.
+// glyph, in any value, is replaced afterwards.
 func (p page) write(w http.ResponseWriter, v view) {
 	var out bytes.Buffer
 	if err := p.parsed().Execute(&out, v); err != nil {

@@ -28,7 +28,7 @@ const (
 )
 
 // fromAPIServer returns an error of the API server unchanged. An answer without a
-// Status body does not come from it, whatever the HTTP status: client-go derives a
+// Status body does not come from it, with any HTTP status: client-go derives a
 // reason from that status, which the error returned here does not have.
 func fromAPIServer(err error) error {
 	status, ok := errors.AsType[*apierrors.StatusError](err)
@@ -129,7 +129,7 @@ func newDialer() dialer {
 // dial tries one address after the other, each for connectTimeout. The name look-up
 // is not a part of that: the resolver needs 5 s for each dead name server.
 func (d dialer) dial(ctx context.Context, network, address string) (conn net.Conn, err error) {
-	ctx, cancel := context.WithTimeout(ctx, longestRead) // package http does not end a dial that nobody waits for
+	ctx, cancel := context.WithTimeout(ctx, longestRead) // package http does not end a dial that is waited for no more
 	defer cancel()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

@@ -107,7 +107,7 @@ func (k *Kube) follow(ctx context.Context, h *handler, limit time.Duration, prob
 }
 
 // await reports whether the watch is established within the limit: accepted, and what
-// it begins with delivered, in whatever order.
+// it begins with delivered, in any order.
 func (k *Kube) await(ctx context.Context, end context.CancelCauseFunc, accepted, delivered <-chan struct{}, h *handler, limit time.Duration) bool {
 	late := time.AfterFunc(limit, func() { end(fmt.Errorf("%w within %v", errSilent, limit)) })
 	defer late.Stop()

@@ -41,7 +41,7 @@ func (a *attempt) succeeded() bool {
 
 // judge returns nil for success with nothing or JSON in the body. err is why
 // there is no whole answer. What shows that the service was not reached decides before
-// the policy table, whatever the status: no answer, or one that the API has not written.
+// the policy table, with any status: no answer, or one that the API has not written.
 func (k *call) judge(err error) *Error {
 	a := &k.last
 	if err == nil && a.succeeded() && (len(a.body) == 0 || json.Valid(a.body)) {

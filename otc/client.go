@@ -41,7 +41,7 @@ type Config struct {
 	OneLogin    bool                           // a refused token is not replaced
 }
 
-// An Observer is told of every attempt on the wire. Its methods may be called
+// An Observer is called for every attempt on the wire. Its methods may be called
 // from several goroutines.
 type Observer interface {
 	Request(service, operation, code string, took time.Duration) // code: HTTP status, or "error" if no whole answer came

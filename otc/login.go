@@ -113,7 +113,7 @@ func (a *authenticator) postToken(ctx context.Context, c Credentials) (*session,
 // locate fills in the base URLs.
 func (s *session) locate(cfg *Config, catalog []catalogEntry) error {
 	overrides := map[string]string{"vpc": cfg.VPCEndpoint, "ecs": cfg.ECSEndpoint}
-	for _, service := range []string{"vpc", "ecs"} { // always the same one is told first
+	for _, service := range []string{"vpc", "ecs"} { // always reported in this order
 		base, err := endpoint(catalog, service, overrides[service], cfg.Region, s.project)
 		if err != nil {
 			return &Error{Service: service, Operation: "endpoint", Err: err, Reaction: Permanent}

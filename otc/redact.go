@@ -18,7 +18,7 @@ var errUnshown = errors.New("an answer that makes no sense") // of a login: its 
 
 // show makes the cloud's words fit for an error: short, on one line, printable, and
 // without words that are long enough to be a part of a token (R9). Of the answer to a
-// login nothing is shown: it may repeat the password, in whatever spelling.
+// login nothing is shown: it may repeat the password, in any spelling.
 func (k *call) show(s string) string {
 	if k.service == "iam" {
 		return ""

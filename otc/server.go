@@ -142,7 +142,7 @@ type serverPage struct {
 	rowsBefore int  // in the pages before
 	count      int  // of all pages; 0: not said
 	listed     bool // there is a list: without one, an answer says nothing of servers
-	rows       int  // in the list, of whatever kind
+	rows       int  // in the list, of any kind
 	servers    []Server
 }
 
@@ -226,8 +226,8 @@ type SourceCheck string
 const (
 	CheckOff       SourceCheck = "off"
 	CheckOn        SourceCheck = "on"
-	CheckNoPortSec SourceCheck = "port security is off, which is not documented as enough"
-	CheckPairs     SourceCheck = "address pairs cover pod addresses, which is not documented as enough"
+	checkNoPortSec SourceCheck = "port security is off, which is not documented as enough"
+	checkPairs     SourceCheck = "address pairs cover pod addresses, which is not documented as enough"
 )
 
 // SourceCheck judges the port's check for traffic from and to pods in these subnets.
@@ -238,11 +238,11 @@ func (p Port) SourceCheck(pods []netip.Prefix) SourceCheck {
 			return CheckOff
 		}
 		if slices.ContainsFunc(pods, ParseDestination(pair).Overlaps) {
-			check = CheckPairs
+			check = checkPairs
 		}
 	}
 	if p.NoSecurity {
-		return CheckNoPortSec
+		return checkNoPortSec
 	}
 	return check
 }

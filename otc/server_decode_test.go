@@ -70,7 +70,7 @@ func TestPorts(t *testing.T) {
 		pairs []string
 		want  SourceCheck
 	}{
-		{nil, CheckOn}, {[]string{"10.128.0.0/14"}, CheckPairs}, {[]string{"10.129.0.0/23"}, CheckOn}, {[]string{"1.1.1.1"}, CheckOn}, {[]string{"x"}, CheckOn},
+		{nil, CheckOn}, {[]string{"10.128.0.0/14"}, checkPairs}, {[]string{"10.129.0.0/23"}, CheckOn}, {[]string{"1.1.1.1"}, CheckOn}, {[]string{"x"}, CheckOn},
 		{[]string{otctest.CheckOff}, CheckOff}, {[]string{"10.128.0.0/14", otctest.CheckOff}, CheckOff},
 	} {
 		w := newWorld(t)

@@ -77,7 +77,7 @@ func (s Setting) problem(name string, err error) error {
 
 // clean is the only place that says what a text means as a value, wherever it
 // comes from: a trailing newline is cut, and so are blanks around it, except
-// those of a password. What nobody can have meant is an error.
+// those of a password. What cannot have been meant is an error.
 func (s Setting) clean(raw string) (string, error) {
 	v := strings.TrimRight(raw, "\r\n")
 	trimmed := strings.TrimSpace(v)

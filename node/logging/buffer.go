@@ -12,10 +12,10 @@ import (
 // bufferSize bounds what waits for the reader of the log: about 1,000 lines.
 const bufferSize = 256 << 10
 
-// A Buffer is a writer of log lines that never waits for their reader. While
-// nobody reads, it keeps [bufferSize] bytes and counts the lines that it drops; a
+// A buffer is a writer of log lines that never waits for their reader. While
+// they are not read, it keeps [bufferSize] bytes and counts the lines that it drops; a
 // line says how many, where they are missing, once the reader is back.
-type Buffer struct {
+type buffer struct {
 	out    io.Writer
 	notice func(dropped int) []byte // the line that says so
 
@@ -33,22 +33,22 @@ type line struct {
 	count int // of the lines that are lost with it
 }
 
-// New returns a handler that logs as [NewHandler]'s does, and the Buffer between it
+// New returns a handler that logs as [newHandler]'s does, and the buffer between it
 // and out.
-func New(out io.Writer, format string, level slog.Level) (slog.Handler, *Buffer) {
+func New(out io.Writer, format string, level slog.Level) (slog.Handler, *buffer) {
 	notice := func(dropped int) []byte {
 		var text bytes.Buffer
 		r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines were dropped, because nothing read them", 0)
 		r.Add("lines", dropped)
-		_ = NewHandler(&text, format, level).Handle(context.Background(), r) // into memory
+		_ = newHandler(&text, format, level).Handle(context.Background(), r) // into memory
 		return text.Bytes()
 	}
-	b := &Buffer{out: out, notice: notice}
-	return NewHandler(b, format, level), b
+	b := &buffer{out: out, notice: notice}
+	return newHandler(b, format, level), b
 }
 
 // Write takes one line, or drops it. It does not fail.
-func (b *Buffer) Write(p []byte) (int, error) {
+func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	limit := bufferSize
@@ -69,7 +69,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 }
 
 // Flush waits until every line is written, timeout at most.
-func (b *Buffer) Flush(timeout time.Duration) {
+func (b *buffer) Flush(timeout time.Duration) {
 	b.mu.Lock()
 	drained := b.drained
 	b.mu.Unlock()
@@ -83,7 +83,7 @@ func (b *Buffer) Flush(timeout time.Duration) {
 }
 
 // drain writes lines until there are none. What out does not take is dropped.
-func (b *Buffer) drain() {
+func (b *buffer) drain() {
 	for {
 		l, ok := b.next()
 		if !ok {
@@ -99,7 +99,7 @@ func (b *Buffer) drain() {
 }
 
 // next takes the oldest line. Without one it ends the draining.
-func (b *Buffer) next() (line, bool) {
+func (b *buffer) next() (line, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.lines) == 0 && !b.rejected {
@@ -118,14 +118,14 @@ func (b *Buffer) next() (line, bool) {
 
 // noticeDropped adds a line about those that are missing before the next one. The
 // caller holds b.mu.
-func (b *Buffer) noticeDropped() {
+func (b *buffer) noticeDropped() {
 	if b.dropped > 0 {
 		b.add(line{b.notice(b.dropped), b.dropped})
 		b.dropped = 0
 	}
 }
 
-func (b *Buffer) add(l line) {
+func (b *buffer) add(l line) {
 	b.lines = append(b.lines, l)
 	b.size += len(l.text)
 }

@@ -28,8 +28,8 @@ type textWriter struct {
 	attrs strings.Builder
 }
 
-// NewHandler returns a handler that writes to w, in the format "text" or "json".
-func NewHandler(w io.Writer, format string, level slog.Level) slog.Handler {
+// newHandler returns a handler that writes to w, in the format "text" or "json".
+func newHandler(w io.Writer, format string, level slog.Level) slog.Handler {
 	opts := &slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return handler{Handler: slog.NewJSONHandler(w, opts)}

@@ -19,7 +19,7 @@ import (
 func TestLogLines(t *testing.T) {
 	var text, asJSON bytes.Buffer
 	for w, format := range map[io.Writer]string{&text: "text", &asJSON: "json"} {
-		log := slog.New(NewHandler(w, format, slog.LevelInfo)).With("node", "worker-1")
+		log := slog.New(newHandler(w, format, slog.LevelInfo)).With("node", "worker-1")
 		log.Log(t.Context(), LevelSuccess, "route confirmed", "table", "t 1")
 		log.Info("two\r\nlines, \x1b[31mred, \u202eright to left")
 		log.Warn("careful")
@@ -51,7 +51,7 @@ func TestLogLines(t *testing.T) {
 // TestLinesAreWhole: of many goroutines that log at once.
 func TestLinesAreWhole(t *testing.T) {
 	var out bytes.Buffer
-	log := slog.New(NewHandler(&out, "text", slog.LevelInfo))
+	log := slog.New(newHandler(&out, "text", slog.LevelInfo))
 	var wg sync.WaitGroup
 	for i := range 50 {
 		wg.Go(func() {
@@ -76,7 +76,7 @@ func TestLinesAreWhole(t *testing.T) {
 // TestClientGoIsDemoted: its errors look like ours, the rest is for debugging.
 func TestClientGoIsDemoted(t *testing.T) {
 	var out bytes.Buffer
-	klog.SetSlogLogger(slog.New(Demoted(NewHandler(&out, "text", slog.LevelInfo))))
+	klog.SetSlogLogger(slog.New(Demoted(newHandler(&out, "text", slog.LevelInfo))))
 	t.Cleanup(klog.ClearLogger)
 	klog.InfoS("watch ended", "after", 1)
 	klog.Warning("careful")

@@ -9,7 +9,7 @@ import "strings"
 type Bad struct{ Name, Value, Says, Cure string }
 
 // BadValues returns a row for each way in which a value can be wrong. Each is
-// refused whatever the other settings are. "hush" in a value must not be repeated.
+// refused beside any other settings. "hush" in a value must not be repeated.
 func BadValues() []Bad {
 	const (
 		url        = "https://iam.eu-de.otc.t-systems.com"
