@@ -1,4 +1,4 @@
-// Package live asks a cloud what its documents leave open. [Questions] lists what is
+// Package live asks a cloud what its documents leave open. questions.go lists what is
 // assumed, and a run shows what was seen. `make test` asks the simulator (otctest),
 // `make live` asks a real account, with the same code.
 //
@@ -106,9 +106,9 @@ func (r *run) ranges() string {
 // askAll asks, and cleans up in every case.
 func (r *run) askAll(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, r.cleanUp(context.WithoutCancel(ctx))) }()
-	for i, q := range Questions() {
-		r.gate.question = q.Name
-		row := Row{q.Name, q.Assumed, q.ask(ctx, r)}
+	for i, q := range questions() {
+		r.gate.question = q.name
+		row := Row{q.name, q.assumed, q.ask(ctx, r)}
 		if r.err == nil {
 			r.show(i, row)
 		}
@@ -116,7 +116,7 @@ func (r *run) askAll(ctx context.Context) (err error) {
 			r.clear(ctx)
 		}
 		if r.err != nil {
-			return fmt.Errorf("the run ended at %q: %w", q.Name, r.err)
+			return fmt.Errorf("the run ended at %q: %w", q.name, r.err)
 		}
 	}
 	return nil

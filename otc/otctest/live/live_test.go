@@ -92,8 +92,8 @@ func (w *world) rows(t *testing.T) map[string]Row {
 			t.Errorf("the table lacks %s", line)
 		}
 	}
-	if len(rows) != len(Questions()) || !strings.Contains(w.log.String(), "shows 4 local routes and no other") {
-		t.Errorf("%d of %d questions, %s", len(rows), len(Questions()), w.log.String())
+	if len(rows) != len(questions()) || !strings.Contains(w.log.String(), "shows 4 local routes and no other") {
+		t.Errorf("%d of %d questions, %s", len(rows), len(questions()), w.log.String())
 	}
 	return rows
 }
@@ -108,6 +108,7 @@ func TestSimulator(t *testing.T) {
 		{nil, 9, otctest.Fault{}},
 		{map[string]string{"OS_IDENTITY_PROVIDER": "cluster-1"}, 9, otctest.Fault{}},
 		{nil, 9, otctest.Fault{Op: otctest.OpQuotas, Body: []byte(`{"quotas":{"resources":[{"type":"vpc","quota":5},{"type":"routetableContainRoutes","quota":200}]}}`)}},
+		{nil, 10, otctest.Fault{Op: otctest.OpTableList, Status: 403}},        // no permission to list tables
 		{map[string]string{"LIVE_CIDR": "10.20.0.0/16"}, 11, otctest.Fault{}}, // no IPv6, and the simulator's subnet is another
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -123,6 +124,9 @@ func TestSimulator(t *testing.T) {
 				case "–":
 					notAsked++
 				}
+			}
+			if unchecked := strings.Contains(w.log.String(), "other tables could not be read"); unchecked != (tt.odd.Op == otctest.OpTableList) {
+				t.Errorf("got %s", w.log.String())
 			}
 			if notAsked != tt.notAsked {
 				t.Errorf("%d not asked, want %d", notAsked, tt.notAsked)
@@ -207,8 +211,8 @@ func TestBrokenAssumption(t *testing.T) {
 				w := newWorld(t, nil)
 				breaks(w.Server)
 				var different []string
-				for _, q := range Questions() {
-					shown[q.Name] = shown[q.Name] || strings.Contains(names, q.Name)
+				for _, q := range questions() {
+					shown[q.name] = shown[q.name] || strings.Contains(names, q.name)
 				}
 				for _, row := range w.rows(t) {
 					if row.Mark() == "≠" {

@@ -5,19 +5,19 @@ import (
 	"strings"
 )
 
-// A Question is something that the documents of the cloud leave open, or that only the
+// A question is something that the documents of the cloud leave open, or that only the
 // cloud itself can confirm.
-type Question struct {
-	Name    string
-	Assumed string // what the simulator answers and the program is built for
+type question struct {
+	name    string
+	assumed string // what the simulator answers and the program is built for
 	ask     func(ctx context.Context, r *run) (seen string)
 	keep    bool // what it wrote stays for the next question
 }
 
-// Questions is the only list of what is assumed about the cloud. Those that cannot be
+// questions is the only list of what is assumed about the cloud. Those that cannot be
 // asked without harm are in it, too.
-func Questions() []Question {
-	return []Question{
+func questions() []question {
+	return []question{
 		{"login, by password or ID token as set", "201, token in X-Subject-Token, valid for 24h0m0s", login, false},
 		{"catalog of that login", "nested: compute, ecs, identity, network, vpc", catalog, false},
 		{"a route table that does not exist", "404 VPC.2808", noTable, false},

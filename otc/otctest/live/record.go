@@ -13,7 +13,7 @@ import (
 // A Recording is what a run asked and was answered, with nothing in it by which the
 // account could be known.
 type Recording struct {
-	Cloud     string     `json:"cloud"` // RealCloud, or that it is none
+	Cloud     string     `json:"cloud"` // realCloud, or that it is none
 	Region    string     `json:"region"`
 	Date      string     `json:"date"`
 	Rows      []Row      `json:"rows"`
@@ -22,8 +22,8 @@ type Recording struct {
 
 // What a Recording comes from.
 const (
-	RealCloud      = "Open Telekom Cloud"
-	SimulatedCloud = "none: this is an example made from the simulator"
+	realCloud      = "Open Telekom Cloud"
+	simulatedCloud = "none: this is an example made from the simulator"
 )
 
 // An Exchange is a request and its answer. Of a list of routes it has the first 8.
@@ -39,9 +39,9 @@ type Exchange struct {
 
 // record replaces what is private, and fails rather than let any of it through.
 func (r *run) record() (*Recording, error) {
-	rec := &Recording{Cloud: RealCloud, Region: r.OTC.Region, Date: time.Now().UTC().Format(time.DateOnly), Rows: r.rows}
+	rec := &Recording{Cloud: realCloud, Region: r.OTC.Region, Date: time.Now().UTC().Format(time.DateOnly), Rows: r.rows}
 	if r.simulated {
-		rec.Cloud = SimulatedCloud
+		rec.Cloud = simulatedCloud
 	}
 	s := newScrubber(r)
 	for _, e := range r.gate.exchanges {
@@ -74,7 +74,7 @@ func (s *scrubber) exchange(e exchange) Exchange {
 
 // Name is that of the file in otc/otctest/answers.
 func (rec *Recording) Name() string {
-	if rec.Cloud != RealCloud {
+	if rec.Cloud != realCloud {
 		return "simulator-" + rec.Date + ".json"
 	}
 	return rec.Region + "-" + rec.Date + ".json"

@@ -51,7 +51,7 @@ func TestExample(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if b, err := os.ReadFile(file); err != nil || !bytes.Equal(b, rec.Encode()) || rec.Cloud != SimulatedCloud {
+		if b, err := os.ReadFile(file); err != nil || !bytes.Equal(b, rec.Encode()) || rec.Cloud != simulatedCloud {
 			t.Errorf("%s: %v, or it is not what the simulator answers: go test ./otc/otctest/live -run TestExample -update", file, err)
 		}
 	})
@@ -184,11 +184,11 @@ func TestProblems(t *testing.T) {
 // answers the program does not take as it should.
 func (rec *Recording) problems(t *testing.T, known map[string]string) (all []string) {
 	for _, row := range rec.Rows {
-		i := slices.IndexFunc(Questions(), func(q Question) bool { return q.Name == row.Question })
+		i := slices.IndexFunc(questions(), func(q question) bool { return q.name == row.Question })
 		if i < 0 || row.Mark() == "–" || known[row.Question] == row.Seen {
 			continue
 		}
-		if is := Questions()[i].Assumed; is != row.Seen {
+		if is := questions()[i].assumed; is != row.Seen {
 			all = append(all, fmt.Sprintf("%q: the simulator says %q, the recording %q: change the simulator, or list it in differences", row.Question, is, row.Seen))
 		}
 	}
