@@ -236,6 +236,7 @@ func tableCases() []checkCase {
 		{"unknown", func(c *trial) { c.DeleteTable(mainTable) }, "route default subnet change proof",
 			`❌ route table TABLE: vpc get route table: HTTP 404 VPC.2808 "Route table TABLE could not be found.": check ROUTE_TABLE_ID: there is no such table in this project (request id ID)`},
 		{"full", filled(200), "route change proof", used(200) + full},
+		{"one entry free", filled(199), "route", strings.TrimSpace(used(199))},
 		{"full, by a quota of its own", func(c *trial) { filled(1)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = 1 }) }, "route change proof", strings.ReplaceAll(used(1)+full, "200", "1")},
 		{"no limit", func(c *trial) { filled(200)(c); c.Set(func(k *otctest.Knobs) { k.TableLimit = -1 }) }, "route",
 			`✅ route table TABLE: "rtb-netops" of VPC VPC, 200 routes used, no limit`},

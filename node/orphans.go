@@ -122,26 +122,31 @@ func (o *orphanTracker) check(ctx context.Context, shown otc.RouteTable, self st
 }
 
 // isLeader reports whether this pod looks after the orphans of the table. Without a lock one does: that
-// of the first owner, in the order of the marked destinations, whose Node or instance exists.
+// of the first owner, in the order of the marked destinations, that exists.
 func (o *orphanTracker) isLeader(ctx context.Context, routes []otc.Route, self string) bool {
 	for _, r := range routes {
-		if r.NextHop == self || r.Description == description(o.cfg.NodeName) {
+		switch {
+		case r.NextHop == self || r.Description == description(o.cfg.NodeName):
 			return true
-		}
-		if time.Since(o.passedOver[r.NextHop]) < forgetAbsence {
+		case time.Since(o.passedOver[r.NextHop]) < forgetAbsence:
 			continue
-		}
-		if name, ok := describedNode(r); ok {
-			if exists, err := o.kube.NodeExists(ctx, name); err == nil && exists {
-				return false
-			}
-		}
-		if !goneHops(ctx, o.cloud, self, []otc.Route{r})[r.NextHop] {
+		case o.exists(ctx, r, self):
 			return false
 		}
 		o.passedOver[r.NextHop] = time.Now()
 	}
 	return false
+}
+
+// exists reports whether an owner's Node exists: without a Node no pod runs there. If the route names none, or
+// the API server cannot say, the instance counts.
+func (o *orphanTracker) exists(ctx context.Context, r otc.Route, self string) bool {
+	if name, ok := describedNode(r); ok {
+		if exists, err := o.kube.NodeExists(ctx, name); err == nil {
+			return exists
+		}
+	}
+	return !goneHops(ctx, o.cloud, self, []otc.Route{r})[r.NextHop]
 }
 
 // find returns the routes whose instance this check misses and one ten minutes ago did, too. A

@@ -206,6 +206,18 @@ func TestR3Orphans(t *testing.T) {
 	})
 }
 
+// A Node that was deleted while its instance goes on, stopped perhaps, has no pod that could look after orphans.
+func TestOrphansBehindAStoppedInstance(t *testing.T) {
+	bubble(t, func(w *world) {
+		first, _, third := w.up(1), w.up(2, cleanup), w.up(3)
+		first.crash()
+		first.kube.set(false, nil)
+		third.die()
+		w.pass(time.Hour)
+		w.wantRoutes("10.128.2.0/23 → worker-1 *", "10.128.4.0/23 → worker-2 *")
+	})
+}
+
 // It is looked at again right before the delete: somebody else's by then, it stays.
 func TestOrphanTakenOverMeanwhile(t *testing.T) {
 	bubble(t, func(w *world) {

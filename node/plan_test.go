@@ -102,6 +102,17 @@ func describe(p Plan) string {
 	return s
 }
 
+// What the page shows of a destination that the table lists more than once is this instance's entry.
+func TestCompare(t *testing.T) {
+	const mine, other = "10.130.0.0/23 via me", "10.130.0.0/23 via other"
+	for table, want := range map[string]string{mine: "me", other: "other foreign", other + "; " + mine: "me", mine + "; " + other: "me", "peering 10.130.0.0/23 via p": "peering p foreign", "": ""} {
+		got := compare(routes(table), netip.MustParsePrefix("10.130.0.0/23"), "me")
+		if s := strings.TrimSpace(got.Seen + " " + got.Note); s != want {
+			t.Errorf("%s: got %q, want %q", table, s, want)
+		}
+	}
+}
+
 func TestDescriptionFits(t *testing.T) {
 	for _, n := range []int{1, 200, 253} {
 		if d := description(strings.Repeat("n", n)); len(d) > 255 || !strings.HasPrefix(d, Mark) {
