@@ -314,7 +314,7 @@ func (c *Checker) change(o readTable) {
 	}
 	for _, r := range o.plan.Shadows {
 		hint := "find out whose it is, and remove it"
-		if r.Type == "local" {
+		if r.Type == otc.TypeLocal {
 			hint = "a subnet of the VPC must not overlap CLUSTER_CIDR"
 		}
 		c.fail("change: in route table %s the %s route %s takes traffic of this Node: %s", id, r.Type, r, hint)

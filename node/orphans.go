@@ -191,7 +191,7 @@ func marked(routes []otc.Route, ranges []netip.Prefix) []otc.Route {
 // describedNode returns the Node that a route's description names; false if it names none, or was cut off.
 func describedNode(r otc.Route) (name string, ok bool) {
 	name, ok = strings.CutPrefix(r.Description, Mark+": ")
-	return name, ok && len(r.Description) < maxDescription
+	return name, ok && len(r.Description) < otc.MaxDescription
 }
 
 // cleanUp removes orphans, records that, and returns those that are left.

@@ -14,13 +14,10 @@ import (
 // Node's name follows for people.
 const Mark = "otc-route-manager"
 
-// maxDescription is how many bytes of a description the VPC API takes.
-const maxDescription = 255
-
 // description returns what a route of a Node is described with.
 func description(nodeName string) string {
 	d := Mark + ": " + nodeName
-	return d[:min(len(d), maxDescription)]
+	return d[:min(len(d), otc.MaxDescription)]
 }
 
 // A Question is what a plan is made from.
@@ -148,7 +145,7 @@ func (p *Plan) shadow(q Question, want netip.Prefix) {
 		if !r.Destination.IsValid() || !r.Destination.Overlaps(want) || r.Destination == want || r.NextHop == q.Self {
 			continue
 		}
-		if r.Destination.Bits() > want.Bits() || r.Type == "local" {
+		if r.Destination.Bits() > want.Bits() || r.Type == otc.TypeLocal {
 			p.Shadows = append(p.Shadows, r)
 		}
 	}

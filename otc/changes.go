@@ -19,9 +19,9 @@ const (
 	maxAge = 10 * time.Second // of the read behind it: executed up to 60 s later, it comes before the new owner's last check, 75 s after its confirmation
 )
 
-// maxDescription is the longest description of a route, in bytes (VPC API,
+// MaxDescription is the longest description of a route, in bytes (VPC API,
 // updating a route table: at most 255 characters, no angle brackets).
-const maxDescription = 255
+const MaxDescription = 255
 
 // An OpKind says what an [Op] does with a route.
 type OpKind string
@@ -181,7 +181,7 @@ func (ch Changes) guard(allowed []netip.Prefix) error {
 
 // writable reports whether a route is one that this program may write.
 func (r Route) writable() bool {
-	return r.Type == TypeECS && IsUUID(r.NextHop) && len(r.Description) <= maxDescription && !strings.ContainsAny(r.Description, "<>")
+	return r.Type == TypeECS && IsUUID(r.NextHop) && len(r.Description) <= MaxDescription && !strings.ContainsAny(r.Description, "<>")
 }
 
 // Inside reports whether p lies strictly inside one of the ranges and is the whole

@@ -13,8 +13,8 @@ import (
 // TypeECS is the type of a route whose next hop is a server.
 const TypeECS = "ecs"
 
-// typeLocal is the type of the system's routes to the VPC's own subnets.
-const typeLocal = "local"
+// TypeLocal is the type of the system's routes to the VPC's own subnets.
+const TypeLocal = "local"
 
 // A Route is one entry of a route table. It is a value: == and map keys work.
 type Route struct {
@@ -58,7 +58,7 @@ type RouteTable struct {
 // system's own (VPC quotas).
 func (t RouteTable) Used() (n int) {
 	for _, r := range t.Routes {
-		if r.Type != typeLocal {
+		if r.Type != TypeLocal {
 			n++
 		}
 	}
