@@ -53,11 +53,17 @@ func TestReadmeLinks(t *testing.T) {
 	}
 }
 
-// TestFirstPage: it is read in five minutes. The rest belongs beside what it describes.
+// TestFirstPage: it is read in five minutes. The rest belongs beside what it describes,
+// one click away.
 func TestFirstPage(t *testing.T) {
 	page := read(t, "README.md")
 	if words, lines := len(strings.Fields(page)), strings.Count(page, "\n"); words > 1600 || lines > 170 {
 		t.Errorf("README.md has %d words in %d lines, want at most 1,600 in 170", words, lines)
+	}
+	for _, other := range pages[1:] {
+		if !strings.Contains(page, "]("+other) {
+			t.Errorf("README.md does not link to %s", other)
+		}
 	}
 	for line := range strings.Lines(page) {
 		if n := utf8.RuneCountInString(line); n > 201 && !strings.HasPrefix(line, "|") {
