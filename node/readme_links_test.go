@@ -72,6 +72,19 @@ func TestFirstPage(t *testing.T) {
 	}
 }
 
+// TestReadmeVersions: the first page names the versions that the tests are built from.
+func TestReadmeVersions(t *testing.T) {
+	for file, version := range map[string]string{
+		"node/e2e/components/go.mod": `(?m)^\tk8s\.io/kubernetes v(\S+)`,
+		"go.mod":                     `(?m)^go (\d+\.\d+)`,
+	} {
+		got := matches(version, read(t, file))
+		if len(got) != 1 || !strings.Contains(below(t, "README.md", "## Requirements"), "| "+got[0]) {
+			t.Errorf("README.md lacks %v of %s", got, file)
+		}
+	}
+}
+
 // TestReadmeNeverTouches: each sentence about what is never touched names tests,
 // and they exist.
 func TestReadmeNeverTouches(t *testing.T) {
