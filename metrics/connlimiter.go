@@ -61,12 +61,12 @@ func (c *connLimiter) evict() {
 	if len(c.open) < maxConnections {
 		return
 	}
-	held := map[netip.Addr]int{}
+	connections := map[netip.Addr]int{}
 	for _, open := range c.open {
-		held[open.peer]++
+		connections[open.peer]++
 	}
 	evicted := slices.MinFunc(c.open, func(a, b conn) int {
-		return cmp.Or(held[b.peer]-held[a.peer], a.busy-b.busy)
+		return cmp.Or(connections[b.peer]-connections[a.peer], a.busy-b.busy)
 	})
 	c.remove(evicted.Conn)
 	_ = evicted.Close() // its goroutine ends with its next read or write

@@ -92,16 +92,16 @@ func (d stream) each(open json.Delim, f func() error) error {
 }
 
 // members calls f with the name of each member of the object that comes next; f reports
-// whether it has taken the value.
-func (d stream) members(f func(name string) (taken bool, err error)) error {
+// whether it has consumed the value.
+func (d stream) members(f func(name string) (consumed bool, err error)) error {
 	return d.each('{', func() error {
 		t, err := d.Token()
 		if err != nil {
 			return err
 		}
 		name, _ := t.(string)
-		taken, err := f(name)
-		if err == nil && !taken {
+		consumed, err := f(name)
+		if err == nil && !consumed {
 			err = d.Decode(new(json.RawMessage))
 		}
 		return err
