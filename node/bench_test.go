@@ -74,7 +74,7 @@ func BenchmarkNodeEvent(b *testing.B) {
 	if err := decoded.Unmarshal(data); err != nil {
 		b.Fatal(err)
 	}
-	r := New(nil, nil, nil, nil, Config{NodeName: decoded.Name})
+	r := New(nil, nil, newCounts(), nil, Config{NodeName: decoded.Name})
 	observe := func() {
 		n := decoded // trimming changes it in place
 		object, _ := trim(&n)
@@ -107,14 +107,14 @@ func BenchmarkReconcile(b *testing.B) {
 	client := otc.New(cloudConfig(otctest.User, func() any { return otctest.Password }, cloud), nil)
 	r := New(client, &kubeAPI{exists: true}, obs, nil, Config{NodeName: "worker-1", Ranges: []netip.Prefix{clusterRange()}, Tables: []string{mainTable}})
 	go r.Run(b.Context())
-	facts := [2]Facts{}
+	facts := make([]Facts, 4096) // a value that comes back within a minute would have to wait
 	for i := range facts {
-		facts[i] = Facts{UID: "u", Worker: true, Annotated: true, Annotation: annotation(subnetOf(1 + i).String()),
+		facts[i] = Facts{UID: "u", Worker: true, Annotated: true, Annotation: annotation(fmt.Sprintf("10.%d.%d.%d/26", 128+i>>10, i>>2&255, i&3<<6)),
 			ProviderID: "openstack:///" + ecsID(1), Addresses: []netip.Addr{addrOf(1)}}
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		r.Observe(&facts[i%2])
+		r.Observe(&facts[i%len(facts)])
 		<-obs.done
 	}
 }
