@@ -209,10 +209,9 @@ func (e env) inspect(ctx context.Context, s *tableState, gone *map[string]bool) 
 	if isOtherVPC(shown, server) {
 		return shown, Plan{}, fmt.Errorf("%w: table %s is in VPC %s, instance %s in %s: check ROUTE_TABLE_ID", errOtherVPC, s.id, shown.VPCID, server.ID, server.VPCID)
 	}
-	isRemoval := s.target.isRemoval()
 	q := Question{Wanted: s.target.wanted, Self: server.ID, NodeName: e.cfg.NodeName, Ranges: e.cfg.Ranges, Table: shown.Routes,
 		Confirmed: s.confirmed, Gone: *gone, Contested: s.putBacks >= maxPutBacks, Keep: s.target.keep}
-	if isRemoval {
+	if s.target.isRemoval() {
 		q.Confirmed = nil // only what carries our mark goes
 	}
 	plan := MakePlan(q)
